@@ -1,0 +1,66 @@
+"""What all command lines share: options, one-line errors, exit codes."""
+
+import argparse
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+from models import ModelError
+from utils.errors import Interrupted, UserError, closest
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that answers a misspelt option with the closest right one."""
+
+    def __init__(self, description: str, **options: object) -> None:
+        super().__init__(
+            description=description,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **options,  # type: ignore[arg-type]
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raises:
+        UserError: always; one line, exit code 2.
+        """
+        wrong = re.search(r"unrecognized arguments: (-\S+)", message)
+        if wrong:
+            option = wrong.group(1).split("=")[0][:40]
+            near = closest(option, [o for action in self._actions for o in action.option_strings], 1)
+            hint = f"did you mean {near[0]}?" if near else f"{self.prog} --help lists all"
+            message = f"unknown option {option}; {hint}"
+        raise UserError(message)
+
+
+def run_cli(main: Callable[[], None]) -> NoReturn:
+    """Run ``main`` and exit: 0 done, 2 bad input, 3 training failed, 4 the machine, 130/143 interrupted.
+
+    An error that the user can mend is one line on standard error; a bug keeps its traceback.
+    """
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        main()
+        sys.stdout.flush()
+        code = 0
+    except (UserError, ModelError) as error:
+        print(error, file=sys.stderr)
+        code = error.exit_code if isinstance(error, UserError) else 2
+    except Interrupted as error:
+        print(error, file=sys.stderr)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; nothing was lost", file=sys.stderr)
+        code = 128 + signal.SIGINT
+    except BrokenPipeError:  # the reader of standard output has gone, e.g. `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
+
+
+def _terminated(number: int, _frame: FrameType | None) -> None:
+    raise Interrupted(number)

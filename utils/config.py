@@ -1,0 +1,313 @@
+"""The settings of one run: a typed, frozen object whose spelling is a flat JSON file."""
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from utils.errors import UserError, closest
+from utils.files import read_small_text
+
+
+def setting(
+    default: Any,
+    doc: str,
+    *,
+    choices: tuple[str, ...] | None = None,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    name: bool = False,
+) -> Any:
+    """One documented setting: its default, what it does, and which values it takes."""
+    limits = {"doc": doc, "choices": choices, "least": least, "most": most, "above": above, "name": name}
+    return field(default=default, metadata=limits)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that changes a number. What a file leaves out has the value of the published recipe."""
+
+    # what is learned from
+    dataset: str = setting("fer2013", "which data set", choices=("fer2013", "sample"))
+    data_path: str = setting("saved/data/fer2013", "folder or file that holds the data set")
+    protocol: str = setting("official", "how the data are split", choices=("official",))
+    sample_faces: int = setting(6000, "dataset 'sample': how many training faces are drawn", least=70, most=10**6)
+    sample_seed: int = setting(0, "dataset 'sample': which faces are drawn", least=0, most=10**9)
+    image_size: int = setting(224, "side of the square that the network sees, in pixels", least=16, most=1024)
+    in_channels: int = setting(3, "channels that the network sees; grey images are repeated", least=1, most=3)
+    num_classes: int = setting(7, "number of expressions; must agree with the data set", least=2, most=1000)
+    normalize: str = setting(
+        "none",
+        "none: values in [0, 1]; imagenet: minus mean, by deviation; per_image: each image by its own",
+        choices=("none", "imagenet", "per_image"),
+    )
+
+    # the network
+    arch: str = setting("alexnet", "network, one of `python -m models`")
+    weights: str = setting("none", "initial weights: none, imagenet, or the path of a file")
+    stem: str = setting(
+        "default",
+        "first layers of a ResNet: 7x7 and pool (imagenet), 3x3 and pool, or 3x3 alone",
+        choices=("default", "imagenet", "conv3_pool", "conv3"),
+    )
+    mask_activation: str = setting(
+        "default", "masking networks: how a mask is squashed", choices=("default", "softmax", "sigmoid")
+    )
+    drop_rate: float | None = setting(
+        None, "dropout before the classifier; null: the network's own", least=0, most=0.95
+    )
+
+    # the recipe
+    optimizer: str = setting("radam", "optimiser", choices=("radam", "sgd", "adamw"))
+    lr: float = setting(1e-4, "learning rate; the peak of a one-cycle schedule", above=0, most=100)
+    min_lr: float = setting(1e-6, "the learning rate never falls below this", least=0, most=1)
+    momentum: float = setting(0.9, "momentum of SGD; first beta of RAdam and AdamW", least=0, most=0.9999)
+    weight_decay: float = setting(1e-3, "decoupled (RAdam, AdamW) or L2 (SGD) weight decay", least=0, most=10)
+    decay_all: bool = setting(True, "decay biases and norm weights too, as published")
+    schedule: str = setting(
+        "plateau",
+        "how the learning rate changes",
+        choices=("plateau", "step", "cosine", "onecycle", "constant"),
+    )
+    plateau_patience: int = setting(2, "plateau: epochs without a rise before lr x 0.1", least=0, most=10**6)
+    steplr: int = setting(50, "step: epochs between two steps of lr x 0.1", least=1, most=10**6)
+    warmup: float = setting(0.2, "onecycle: share of the training in which lr rises", least=0, most=0.9)
+    batch_size: int = setting(48, "images in a training step", least=2, most=65536)
+    max_epoch_num: int = setting(50, "epochs at most", least=1, most=10**6)
+    max_plateau_count: int = setting(8, "stop after so many epochs without a new best; 0: never", least=0, most=10**6)
+    weighted_loss: bool = setting(False, "weigh classes by the inverse of their frequency in the training split")
+    label_smoothing: float = setting(0.0, "share of the target spread over all classes", least=0, most=0.9)
+    mixup: float = setting(0.0, "alpha of mixup within a batch; 0: off", least=0, most=100)
+    ema_decay: float = setting(0.0, "decay of the averaged weights that are judged; 0: off", least=0, most=0.99999)
+    grad_clip: float = setting(0.0, "largest norm of the gradient; 0: no limit", least=0, most=10**6)
+    select_by: str = setting(
+        "accuracy",
+        "validation metric that chooses the checkpoint",
+        choices=("accuracy", "balanced_accuracy", "macro_f1", "loss"),
+    )
+    seed: int = setting(0, "seed of the initial weights, the order and the augmentation", least=0, most=10**9)
+
+    # augmentation and test-time views
+    augment: str = setting(
+        "classic",
+        "classic: resize, then transform, as published; fast: transform at native size, then resize",
+        choices=("none", "classic", "fast"),
+    )
+    flip: bool = setting(True, "mirror half of the training images")
+    rotation: float = setting(30.0, "largest rotation, in degrees", least=0, most=180)
+    shift: float = setting(0.0, "largest shift, as a share of the side", least=0, most=0.5)
+    scale: float = setting(0.0, "largest change of scale, as a share", least=0, most=0.9)
+    erase: float = setting(0.0, "chance that a random rectangle is blanked", least=0, most=1)
+    views: int = setting(10, "deterministic views averaged at the end; 1: the clean image only", least=1, most=18)
+
+    # the machine
+    device: str = setting("auto", "auto, cpu, cuda, cuda:0, mps ...")
+    precision: str = setting("auto", "arithmetic; auto: bf16 where it is faster", choices=("auto", "fp32", "bf16"))
+    channels_last: str = setting("auto", "memory format of images and kernels", choices=("auto", "on", "off"))
+    threads: int = setting(0, "processor threads; 0: all", least=0, most=1024)
+    num_workers: int = setting(0, "above 0: a background thread prepares batches ahead", least=0, most=1024)
+    distributed: bool = setting(False, "several processes")
+
+    # where things are written
+    model_name: str = setting("run", "second part of a run's name", name=True)
+    cache_dir: str = setting("saved/data/cache", "parsed data sets")
+    log_dir: str = setting("saved/logs", "TensorBoard and CSV logs, curves and reports")
+    checkpoint_dir: str = setting("saved/checkpoints", "best and last checkpoint of each run")
+    results_dir: str = setting("saved/results", "dumped predictions")
+    figures_dir: str = setting("saved/confusion_matrices", "confusion matrices")
+
+
+FIELDS = {f.name: f for f in dataclasses.fields(Config)}
+
+
+def load_config(path: str | Path | None, overrides: Iterable[str] = ()) -> Config:
+    """Read a JSON file, put ``key=value`` overrides on top, and check every value.
+
+    Raises:
+        UserError: naming file, key, value and what would be right, before any data is read.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        values = _checked(_read_json(Path(path)), str(path))
+    values |= _checked(_parse_overrides(overrides), "command line")
+    return Config(**values)
+
+
+def config_from_dict(values: Mapping[str, Any], source: str) -> Config:
+    """The Config of a checkpoint: ``values`` as `dataclasses.asdict` gave them, checked like a file.
+
+    Raises:
+        UserError: a value is not allowed; ``source`` is named in the message.
+    """
+    return Config(**_checked(values, source))
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema that editors use to complete and check configuration files."""
+    properties: dict[str, Any] = {"$schema": {"type": "string"}}
+    for name, f in FIELDS.items():
+        limits = f.metadata
+        entry: dict[str, Any] = {"description": limits["doc"], "default": f.default, "type": _json_type(f)}
+        if limits["choices"]:
+            entry["enum"] = list(limits["choices"])
+        for key, keyword in (("least", "minimum"), ("most", "maximum"), ("above", "exclusiveMinimum")):
+            if limits[key] is not None:
+                entry[keyword] = limits[key]
+        if _base_type(f) is bool:
+            del entry["type"]
+            entry["enum"] = [True, False, 0, 1]
+        properties[name] = entry
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Settings of one run",
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+    }
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    text = read_small_text(path, most=2**20)
+
+    def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        for index, (key, _) in enumerate(pairs):
+            if any(key == other for other, _ in pairs[:index]):
+                raise UserError(f"{path}: setting '{_short(key)}' stands twice")
+        return dict(pairs)
+
+    try:
+        values = json.loads(text, object_pairs_hook=no_duplicates)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise UserError(f"{path}: not valid JSON at {where}: {error.msg.lower()}") from None
+    except RecursionError:
+        raise UserError(f"{path}: nested too deeply; expected one flat object of settings") from None
+    except ValueError as error:  # an integer of thousands of digits
+        raise UserError(f"{path}: {str(error).split(';')[0].lower()}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected one object of settings in braces; got {_kind(values)}")
+    values.pop("$schema", None)
+    return values
+
+
+def _parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for text in overrides:
+        key, equals, raw = text.partition("=")
+        if not equals:
+            raise UserError(f"command line: expected key=value; got '{_short(text)}'")
+        values[key] = raw
+        if key in FIELDS and _base_type(FIELDS[key]) is not str:
+            try:
+                values[key] = json.loads(raw)
+            except ValueError:
+                pass  # stays text; the check below says what would be right
+    return values
+
+
+def _checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    return {key: _check(key, value, source) for key, value in values.items()}
+
+
+def _check(key: str, value: Any, source: str) -> Any:
+    if key not in FIELDS:
+        near = closest(key, FIELDS, 1)
+        hint = f"did you mean '{near[0]}'?" if near else "python main_fer.py --help lists all"
+        raise UserError(f"{source}: unknown setting '{_short(key)}'; {hint}")
+    f = FIELDS[key]
+    kind = _base_type(f)
+    wrong = UserError(f"{source}: {key} must be {_allowed(f)}; got {_shown(value)}")
+    if value is None:
+        if kind is not f.type:
+            return None
+        raise wrong
+    if kind is bool:
+        if value not in (True, False) or not isinstance(value, (bool, int)):
+            raise wrong
+        return bool(value)
+    if kind is str:
+        return _check_text(f, value, wrong)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise wrong
+    if isinstance(value, float) and not (math.isfinite(value) and (kind is float or value.is_integer())):
+        raise wrong
+    least, most, above = f.metadata["least"], f.metadata["most"], f.metadata["above"]
+    if (least is not None and value < least) or (most is not None and value > most):
+        raise wrong
+    if above is not None and value <= above:
+        raise wrong
+    return kind(value)
+
+
+def _check_text(f: dataclasses.Field[Any], value: Any, wrong: UserError) -> str:
+    choices = f.metadata["choices"]
+    if not isinstance(value, str) or not value or len(value) > 1000 or not value.isprintable():
+        raise wrong
+    if choices and value not in choices:
+        near = closest(value.lower(), choices, 1)
+        raise UserError(f"{wrong}; did you mean '{near[0]}'?" if near else str(wrong))
+    if f.metadata["name"] and not (len(value) <= 100 and all(c.isalnum() or c in "._-+=" for c in value)):
+        raise wrong
+    return value
+
+
+def _base_type(f: dataclasses.Field[Any]) -> Any:
+    """The type of a setting, without the ``None`` of an optional one."""
+    if isinstance(f.type, types.UnionType):
+        return next(kind for kind in typing.get_args(f.type) if kind is not types.NoneType)
+    return f.type
+
+
+def _json_type(f: dataclasses.Field[Any]) -> Any:
+    name = {str: "string", int: "integer", float: "number", bool: "boolean"}[_base_type(f)]
+    return [name, "null"] if _base_type(f) is not f.type else name
+
+
+def _allowed(f: dataclasses.Field[Any]) -> str:
+    """In words, which values a setting takes."""
+    limits = f.metadata
+    if limits["choices"]:
+        return "one of " + ", ".join(limits["choices"])
+    if limits["name"]:
+        return "a name of letters, digits and . _ - + = (at most 100)"
+    kind = _base_type(f)
+    words = {str: "a text on one line", bool: "true or false", int: "a whole number", float: "a number"}[kind]
+    if limits["above"] is not None:
+        words += f" above {limits['above']:g}"
+    elif limits["least"] is not None:
+        words += f" from {limits['least']:g}"
+    if limits["most"] is not None:
+        words += f" to {limits['most']:g}"
+    return words + (" or null" if kind is not f.type else "")
+
+
+def _kind(value: Any) -> str:
+    names: dict[type, str] = {
+        str: "text",
+        bool: "true or false",
+        list: "a list",
+        dict: "an object",
+        type(None): "null",
+    }
+    return names.get(type(value), "a number")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return f"{_short(json.dumps(value, ensure_ascii=False))} (text)"
+    return _short(json.dumps(value)) if isinstance(value, (bool, int, float, type(None))) else _kind(value)
+
+
+def _short(text: str) -> str:
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+if __name__ == "__main__":
+    print(json.dumps(json_schema(), indent=2))

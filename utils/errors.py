@@ -1,0 +1,35 @@
+"""Errors that a user can mend, and the exit code that each of them ends the program with."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user can put right; shown as one line on standard error, without a traceback."""
+
+    exit_code = 2
+
+
+class TrainingError(UserError):
+    """The training itself failed: a loss that is not finite, or memory that ran out."""
+
+    exit_code = 3
+
+
+class MachineError(UserError):
+    """The machine refused: no such device, no space, no permission, no network."""
+
+    exit_code = 4
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error
+    """A signal asked the program to end; raised between two steps, never inside one."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"interrupted by signal {signal_number}")
+        self.exit_code = 128 + signal_number
+
+
+def closest(name: str, known: Iterable[str], count: int = 2) -> list[str]:
+    """The names in ``known`` that look most like ``name``, best first; possibly none."""
+    return difflib.get_close_matches(name, list(known), n=count, cutoff=0.5)
