@@ -1,0 +1,61 @@
+"""What every reader of a data set returns: faces with labels, and their three parts."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Labelled images of one part of a data set.
+
+    Attributes:
+        images: uint8 [N, H, W] or [N, H, W, 3], in memory or memory-mapped.
+        labels: int64 [N], indices into ``classes``.
+        ids: N names, unique within the data set, the same whatever form the files had.
+        subjects: N names of persons, or None where the data set does not tell.
+        classes: the class names in label order.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    ids: list[str]
+    subjects: list[str] | None
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def counts(self) -> np.ndarray:
+        """int64 [C]: images in each class."""
+        return np.bincount(self.labels, minlength=len(self.classes))
+
+    def fingerprint(self) -> str:
+        """Hexadecimal SHA-256 over pixels, labels and class names: the identity of these data."""
+        digest = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
+        digest.update(np.ascontiguousarray(self.images).data)
+        digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Split:
+    """The parts of one experiment. The test part is judged once, after training has ended.
+
+    Attributes:
+        name: names the fold where there are several; ``"official"`` otherwise.
+        train, val, test: the parts; ``test`` may be None.
+        protocol: in words, what keeps the parts apart.
+    """
+
+    name: str
+    train: Faces
+    val: Faces
+    test: Faces | None
+    protocol: str
+
+    def parts(self) -> dict[str, Faces]:
+        """The parts that exist, by name: train, val, test."""
+        parts = {"train": self.train, "val": self.val}
+        return parts if self.test is None else parts | {"test": self.test}
