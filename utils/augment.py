@@ -1,0 +1,154 @@
+"""From stored uint8 images to what a network sees: normalised, transformed as a whole batch, resized."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from utils.config import Config
+from utils.randomness import uniforms
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Affine:
+    """One transform per image: mirror, then rotate, scale and shift; all float32 [B].
+
+    ``flip`` is -1 (mirrored) or 1, ``angle`` in degrees, ``scale`` a factor, shifts a share of the side.
+    """
+
+    flip: torch.Tensor
+    angle: torch.Tensor
+    scale: torch.Tensor
+    shift_x: torch.Tensor
+    shift_y: torch.Tensor
+
+
+# Test-time views as (mirrored, degrees, shift x, shift y), each followed by its mirror image. Fixed, so that
+# a number can be had again; the first is the clean image.
+_TRANSFORMS = (
+    (0.0, 0.0, 0.0),
+    (6.0, 0.0, 0.0),
+    (-6.0, 0.0, 0.0),
+    (0.0, 0.04, 0.04),
+    (0.0, -0.04, -0.04),
+    (0.0, 0.04, -0.04),
+    (0.0, -0.04, 0.04),
+    (12.0, 0.0, 0.0),
+    (-12.0, 0.0, 0.0),
+)
+VIEWS = tuple((flip, *transform) for transform in _TRANSFORMS for flip in (1.0, -1.0))
+
+
+def training_batch(images: torch.Tensor, samples: torch.Tensor, epoch: int, config: Config) -> torch.Tensor:
+    """Augment a batch.
+
+    Args:
+        images: uint8 [B, H, W] or [B, H, W, 3].
+        samples: int64 [B], the images' indices in the training part: with seed and epoch they alone decide
+            what is drawn.
+        epoch: counts from 0.
+        config: ``augment`` and its strengths, ``image_size``, ``in_channels``, ``normalize``.
+
+    Returns:
+        float32 [B, in_channels, image_size, image_size].
+    """
+    pixels = normalized(images, config)
+    if config.augment == "none":
+        return _fitted(pixels, config)
+    draws = uniforms(config.seed, epoch, samples, 10)
+    return _transformed(pixels, _drawn_affine(draws, config), config, erase=draws[:, 5:])
+
+
+def view_batch(images: torch.Tensor, view: int, config: Config) -> torch.Tensor:
+    """One deterministic view of each image (uint8 [B, H, W(, 3)]): `VIEWS[view]`, shaped as for training."""
+    pixels = normalized(images, config)
+    if view == 0:
+        return _fitted(pixels, config)
+    flip, angle, shift_x, shift_y = VIEWS[view]
+    ones = torch.ones(len(images), device=images.device)
+    return _transformed(pixels, Affine(flip * ones, angle * ones, ones, shift_x * ones, shift_y * ones), config)
+
+
+def normalized(images: torch.Tensor, config: Config) -> torch.Tensor:
+    """uint8 [B, H, W(, 3)] to float32 [B, 1 or 3, H, W], scaled as ``config.normalize`` says."""
+    pixels = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
+    pixels = pixels.float() / 255
+    if config.normalize == "imagenet":
+        mean = torch.tensor(IMAGENET_MEAN, device=images.device)[:, None, None]
+        std = torch.tensor(IMAGENET_STD, device=images.device)[:, None, None]
+        return (pixels - mean) / std
+    if config.normalize == "per_image":
+        dims = (1, 2, 3)
+        # the constant keeps an all-black image, of which FER2013 has twelve, from becoming noise
+        return (pixels - pixels.mean(dims, keepdim=True)) / (pixels.std(dims, keepdim=True) + 0.04)
+    return pixels
+
+
+def _drawn_affine(draws: torch.Tensor, config: Config) -> Affine:
+    """draws: float32 [B, >=5] in [0, 1)."""
+    signed = draws * 2 - 1
+    flip = torch.where((draws[:, 0] < 0.5) & config.flip, -1.0, 1.0)
+    return Affine(
+        flip,
+        config.rotation * signed[:, 1],
+        1 + config.scale * signed[:, 2],
+        config.shift * signed[:, 3],
+        config.shift * signed[:, 4],
+    )
+
+
+def _transformed(
+    pixels: torch.Tensor, affine: Affine, config: Config, erase: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Classic order: resize, then transform. Fast order: transform at native size, then resize."""
+    if config.augment == "classic":
+        pixels = _resized(pixels, config.image_size)
+    pixels = apply_affine(pixels, affine)
+    if erase is not None and config.erase > 0:
+        pixels = _erased(pixels, erase, config.erase)
+    return _fitted(pixels, config)
+
+
+def apply_affine(pixels: torch.Tensor, affine: Affine) -> torch.Tensor:
+    """Mirror, rotate (counter-clockwise), scale and shift about the centre; bilinear, zeros from outside.
+
+    ``pixels`` float32 [B, C, H, W] with H == W; the result has the same shape.
+    """
+    radians = affine.angle * (math.pi / 180)
+    # grid_sample asks where each output pixel comes from, so this is the inverse transform
+    cos, sin = torch.cos(radians) / affine.scale, torch.sin(radians) / affine.scale
+    x, y = -2 * affine.shift_x, -2 * affine.shift_y
+    top = torch.stack([cos * affine.flip, -sin * affine.flip, (cos * x - sin * y) * affine.flip], dim=1)
+    bottom = torch.stack([sin, cos, sin * x + cos * y], dim=1)
+    grid = F.affine_grid(torch.stack([top, bottom], dim=1), list(pixels.shape), align_corners=False)
+    return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def _erased(pixels: torch.Tensor, draws: torch.Tensor, chance: float) -> torch.Tensor:
+    """Blank a rectangle of 10-45 % of the side each way in a share of the images; draws float32 [B, 5]."""
+    places = torch.arange(pixels.shape[-1], device=pixels.device) / pixels.shape[-1]
+    height, width = 0.1 + 0.35 * draws[:, 0], 0.1 + 0.35 * draws[:, 1]
+    rows = (places - draws[:, 2, None]).abs() < height[:, None] / 2
+    columns = (places - draws[:, 3, None]).abs() < width[:, None] / 2
+    inside = rows[:, :, None] & columns[:, None, :] & (draws[:, 4] < chance)[:, None, None]
+    return pixels.masked_fill(inside[:, None], 0.0)
+
+
+def _fitted(pixels: torch.Tensor, config: Config) -> torch.Tensor:
+    """Resize and repeat or average channels, as the network wants them."""
+    pixels = _resized(pixels, config.image_size)
+    if pixels.shape[1] == config.in_channels:
+        return pixels
+    if pixels.shape[1] == 1:
+        return pixels.expand(-1, config.in_channels, -1, -1)
+    return pixels.mean(1, keepdim=True).expand(-1, config.in_channels, -1, -1)
+
+
+def _resized(pixels: torch.Tensor, size: int) -> torch.Tensor:
+    if pixels.shape[-1] == size and pixels.shape[-2] == size:
+        return pixels
+    return F.interpolate(pixels, (size, size), mode="bilinear", align_corners=False)

@@ -1,0 +1,77 @@
+"""Batches gathered from an array on the device that trains: no file, no Python per image."""
+
+import contextlib
+import queue
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from utils.augment import training_batch
+from utils.config import Config
+from utils.datasets.faces import Faces
+from utils.randomness import shuffled
+
+
+class TrainingBatches:
+    """The training part, augmented and in a new order every epoch."""
+
+    def __init__(self, faces: Faces, config: Config, device: torch.device) -> None:
+        images = torch.from_numpy(np.asarray(faces.images))
+        self.images = images if device.type == "cpu" else images.to(device)
+        self.labels = torch.from_numpy(faces.labels).to(device)
+        self.config = config
+        self.steps = len(self._cut(torch.zeros(len(faces))))
+
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield (float32 [B, C, S, S], int64 [B]) for each step from ``first_step`` on; epochs count from 0."""
+        order = shuffled(self.config.seed, epoch, len(self.labels))
+        batches = (self._batch(samples, epoch) for samples in self._cut(order)[first_step:])
+        return _ahead(batches) if self.config.num_workers > 0 else batches
+
+    def _batch(self, samples: torch.Tensor, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        samples = samples.to(self.labels.device)
+        return training_batch(self.images[samples], samples, epoch, self.config), self.labels[samples]
+
+    def _cut(self, order: torch.Tensor) -> list[torch.Tensor]:
+        """Batches of equal size and a shorter last one; a single left-over image joins its neighbour,
+        because batch norm needs two."""
+        size = self.config.batch_size
+        batches = list(order.split(size))
+        if len(batches) > 1 and len(batches[-1]) == 1:
+            batches[-2:] = [torch.cat(batches[-2:])]
+        return batches
+
+
+def _ahead(
+    batches: Iterator[tuple[torch.Tensor, torch.Tensor]],
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The same batches, prepared by a background thread while the step before them runs."""
+    ready: queue.Queue[tuple[torch.Tensor, torch.Tensor] | BaseException | None] = queue.Queue(maxsize=2)
+    ended = threading.Event()
+
+    def put(item: tuple[torch.Tensor, torch.Tensor] | BaseException | None) -> None:
+        while not ended.is_set():
+            with contextlib.suppress(queue.Full):
+                ready.put(item, timeout=0.1)
+                return
+
+    def work() -> None:
+        try:
+            for batch in batches:
+                put(batch)
+                if ended.is_set():
+                    return
+            put(None)
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that trains, which raises it
+            put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        ended.set()
