@@ -1,0 +1,58 @@
+"""The figures of a set of predictions as a person reads them, and as a file keeps them."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from utils.metrics import Scores, score
+from utils.predictions import Predictions
+
+
+def without_copies(predictions: Predictions) -> Predictions:
+    """The predictions for images that have no exact copy in the training part."""
+    copies = set(predictions.meta.get("copies_in_train") or ())
+    return predictions.part(np.array([identity not in copies for identity in predictions.ids]))
+
+
+def judge(predictions: Predictions) -> dict[str, Scores]:
+    """Scores of the clean view, of all views, and of both without the images that have a copy in train.
+
+    Keys: ``clean``, ``views``, ``clean, no copies``, ``views, no copies``; those that would say the same as an
+    earlier one are left out.
+    """
+    variants = {"": predictions}
+    if predictions.meta.get("copies_in_train"):
+        variants[", no copies"] = without_copies(predictions)
+    views = {"clean": 1} | ({"views": len(predictions.logits)} if len(predictions.logits) > 1 else {})
+    return {
+        name + suffix: score(variant.probabilities(count), variant.targets)
+        for suffix, variant in variants.items()
+        for name, count in views.items()
+    }
+
+
+def scores_table(judged: dict[str, Scores], classes: tuple[str, ...], views: int) -> str:
+    """A table of a few lines for the terminal: one row for each of `judge`'s keys, then recall by class."""
+    lines = [f"{'':24s}{'images':>7s}{'accuracy':>10s}  {'95 % interval':15s}{'balanced':>9s}{'F1':>7s}{'ECE':>7s}"]
+    for name, s in judged.items():
+        label = name.replace("views", f"{views} views")
+        low, high = s.interval
+        lines.append(
+            f"{label:24s}{s.images:7d}{s.accuracy:10.2%}  {low:6.2%}-{high:6.2%} {s.balanced_accuracy:10.2%}"
+            f"{s.macro_f1:7.3f}{s.ece:7.3f}"
+        )
+    best = judged.get("views", judged["clean"])
+    lines.append(
+        "recall  " + "  ".join(f"{name} {value:.1%}" for name, value in zip(classes, best.recall, strict=True))
+    )
+    return "\n".join(lines)
+
+
+def as_json(judged: dict[str, Scores]) -> dict[str, Any]:
+    """The same figures as plain JSON types; the recall of a class without images is null."""
+    table = {name: asdict(scores) for name, scores in judged.items()}
+    for row in table.values():
+        row["recall"] = [None if np.isnan(value) else value for value in row["recall"]]
+        row["interval"] = list(row["interval"])
+    return table
