@@ -1,0 +1,181 @@
+"""Checkpoints: one self-describing file of plain types, with a hash of its own, never half written."""
+
+import dataclasses
+import hashlib
+import io
+import pickle
+import struct
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from models import create_model
+from utils.config import Config, config_from_dict
+from utils.errors import UserError
+from utils.files import refuse_disguise, write_atomically
+
+FORMAT = 1
+_MARK = b"sha256:"
+_TRAILER = len(_MARK) + 64
+# Where a zip file says how long its closing comment is: 20 bytes into the end record, which is 22 bytes long.
+_END_RECORD, _COMMENT_LENGTH = 22, 20
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run at one moment.
+
+    Attributes:
+        run: its name.
+        config: its settings; the network is rebuilt from them.
+        classes: class names in label order.
+        epoch: epochs completed; ``step`` counts the steps done in the next one.
+        metrics: validation figures of the weights that are judged.
+        selection: which part and which metric choose the best checkpoint.
+        data: fingerprint of each part of the data that this run may use in training.
+        model: weights as trained; ``ema``: averaged weights, or None.
+        optimizer, scheduler, progress: what resuming needs besides.
+        environment: versions and machine.
+    """
+
+    run: str
+    config: Config
+    classes: tuple[str, ...]
+    epoch: int
+    step: int
+    metrics: dict[str, Any]
+    selection: dict[str, Any]
+    data: dict[str, Any]
+    model: dict[str, torch.Tensor]
+    ema: dict[str, torch.Tensor] | None
+    optimizer: dict[str, Any]
+    scheduler: dict[str, Any]
+    progress: dict[str, Any]
+    environment: dict[str, Any]
+
+    def judged_weights(self) -> dict[str, torch.Tensor]:
+        """The weights that validation judged: the averaged ones where there are any."""
+        return self.model if self.ema is None else self.ema
+
+
+def checkpoint_bytes(checkpoint: Checkpoint) -> bytes:
+    """The file: what `torch.save` writes, closed by a zip comment ``sha256:<hash of all before it>``.
+
+    A comment is part of the zip format, so `torch.load` reads the file as any other.
+    """
+    plain = {f.name: getattr(checkpoint, f.name) for f in dataclasses.fields(checkpoint)}
+    plain |= {
+        "format": FORMAT,
+        "config": dataclasses.asdict(checkpoint.config),
+        "classes": list(checkpoint.classes),
+    }
+    buffer = io.BytesIO()
+    torch.save(plain, buffer)
+    content = bytearray(buffer.getvalue())
+    where = len(content) - _END_RECORD + _COMMENT_LENGTH
+    content[where : where + 2] = struct.pack("<H", _TRAILER)
+    return bytes(content) + _MARK + hashlib.sha256(content).hexdigest().encode()
+
+
+def save_checkpoint(checkpoint: Checkpoint, *paths: Path) -> None:
+    """Write the same checkpoint to each of ``paths``, each one atomically.
+
+    Raises:
+        MachineError: no space, no permission; what was there before is intact.
+    """
+    content = checkpoint_bytes(checkpoint)
+    for path in paths:
+        write_atomically(path, content)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint of this project; no code in it is ever run.
+
+    Raises:
+        UserError: not a checkpoint, damaged, of a newer format, or with weights that are not finite.
+    """
+    refuse_disguise(path)
+    content = path.read_bytes()
+    body, trailer = content[:-_TRAILER], content[-_TRAILER:]
+    if not trailer.startswith(_MARK):
+        hint = "cut off, or not a checkpoint of this project (other weights are loaded with weights=FILE)"
+        raise UserError(f"{path}: {hint}")
+    if trailer[len(_MARK) :].decode("ascii", "replace") != hashlib.sha256(body).hexdigest():
+        raise UserError(f"{path}: damaged (checksum differs)")
+    return _parsed(_load_plain(content, path), path)
+
+
+def checkpoint_hash(path: Path) -> str:
+    """The hash that a checkpoint carries, read from its last bytes; ``""`` where it has none."""
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - _TRAILER))
+        trailer = file.read()
+    return trailer[len(_MARK) :].decode("ascii", "replace") if trailer.startswith(_MARK) else ""
+
+
+def rebuild_model(checkpoint: Checkpoint) -> nn.Module:
+    """The network of a checkpoint with the weights that validation judged, in evaluation mode on the CPU.
+
+    Raises:
+        UserError: the weights do not fit the network that the config names.
+    """
+    model = network(checkpoint.config, weights="none")
+    try:
+        model.load_state_dict(checkpoint.judged_weights())
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"checkpoint of {checkpoint.run}: does not fit {checkpoint.config.arch}: {reason}") from None
+    return model.eval()
+
+
+def network(config: Config, *, weights: str | None = None) -> nn.Module:
+    """The network that ``config`` describes; ``weights`` replaces the setting of that name."""
+    options = {name: value for name in ("stem", "mask_activation") if (value := getattr(config, name)) != "default"}
+    return create_model(
+        config.arch,
+        num_classes=config.num_classes,
+        in_channels=config.in_channels,
+        weights=config.weights if weights is None else weights,
+        drop_rate=config.drop_rate,
+        **options,
+    )
+
+
+def _load_plain(content: bytes, path: Path) -> dict[str, Any]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            # torch.save never compresses, so whatever is compressed here could be a bomb
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise UserError(f"{path}: holds compressed parts, which no checkpoint of this project has; refused")
+        plain = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise UserError(f"{path}: holds objects that could run code; refused") from None
+    except (zipfile.BadZipFile, RuntimeError, ValueError, KeyError, EOFError, AssertionError) as error:
+        raise UserError(f"{path}: damaged ({str(error).splitlines()[0]})") from None
+    if not isinstance(plain, dict) or not isinstance(plain.get("format"), int):
+        raise UserError(f"{path}: not a checkpoint of this project (other weights are loaded with weights=FILE)")
+    if plain["format"] > FORMAT:
+        raise UserError(f"{path}: format {plain['format']} is newer than this program reads ({FORMAT})")
+    return plain
+
+
+def _parsed(plain: dict[str, Any], path: Path) -> Checkpoint:
+    names = [f.name for f in dataclasses.fields(Checkpoint)]
+    missing = [name for name in names if name not in plain]
+    if missing:
+        raise UserError(f"{path}: lacks '{missing[0]}'")
+    for name in ("config", "metrics", "selection", "data", "model", "optimizer", "scheduler", "progress"):
+        if not isinstance(plain[name], dict):
+            raise UserError(f"{path}: '{name}' is not a table")
+    values = {name: plain[name] for name in names}
+    values["config"] = config_from_dict(plain["config"], str(path))
+    values["classes"] = tuple(plain["classes"])
+    checkpoint = Checkpoint(**values)
+    for name, tensor in checkpoint.judged_weights().items():
+        if not isinstance(tensor, torch.Tensor) or not torch.isfinite(tensor).all():
+            raise UserError(f"{path}: weight '{name}' is not finite")
+    return checkpoint

@@ -1,0 +1,123 @@
+"""The names and files of a run: unique when it starts, found again when it is resumed or tested."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from utils.config import Config
+from utils.errors import UserError, closest
+from utils.files import machine_errors, remove_leftovers
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where two programs writing one run are not kept apart
+    fcntl = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Where one run keeps its files."""
+
+    name: str
+    checkpoints: Path
+    logs: Path
+    results: Path
+    figures: Path
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint of the best validation epoch."""
+        return self.checkpoints / "best.pt"
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint."""
+        return self.checkpoints / "last.pt"
+
+    def dump(self, split: str) -> Path:
+        """Predictions for one part of the data."""
+        return self.results / f"{self.name}.{split}.npz"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep any second program from writing into this run, and clear what dead ones left half written.
+
+        Raises:
+            UserError: another program is at work in this run.
+        """
+        with machine_errors(self.checkpoints, 0):
+            lock = open(self.checkpoints / ".lock", "w")  # noqa: SIM115 - closed by the block below
+        with lock:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    raise UserError(f"{self.checkpoints}: another program is at work in this run") from None
+            remove_leftovers(self.checkpoints)
+            yield
+
+
+def run_files(name: str, config: Config) -> RunFiles:
+    """The files of the run ``name`` in the folders that ``config`` says."""
+    return RunFiles(
+        name,
+        Path(config.checkpoint_dir) / name,
+        Path(config.log_dir) / name,
+        Path(config.results_dir),
+        Path(config.figures_dir),
+    )
+
+
+def new_run(config: Config) -> RunFiles:
+    """A run with a name that no other has: ``{arch}_{model_name}_{time}``, numbered within one second.
+
+    Creating the folder is what claims the name, so two starts in the same second get two names.
+
+    Raises:
+        MachineError: the folder cannot be made.
+    """
+    arch = "".join(c if c.isalnum() or c in "._-" else "-" for c in config.arch)
+    base = f"{arch}_{config.model_name}_{time.strftime('%Y%m%d_%H%M%S')}"
+    number = 1
+    while True:
+        files = run_files(base if number == 1 else f"{base}-{number}", config)
+        with machine_errors(files.checkpoints, 0):
+            files.checkpoints.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                files.checkpoints.mkdir()
+                return files
+            except FileExistsError:
+                number += 1
+
+
+def find_run(name: str, config: Config) -> RunFiles:
+    """The run ``name`` (or the path of its checkpoint folder).
+
+    Raises:
+        UserError: there is none; the closest names are given.
+    """
+    root = Path(config.checkpoint_dir)
+    path = Path(name)
+    if path.is_dir() and (len(path.parts) > 1 or not (root / name).is_dir()):
+        return run_files(path.name, _with_root(config, path.resolve().parent))
+    if (root / name).is_dir() and os.sep not in name:
+        return run_files(name, config)
+    near = closest(name, list_runs(config), 3)
+    hint = f"closest: {', '.join(near)}" if near else "it has no such folder"
+    raise UserError(f"{root}: no run '{name[:80]}'; {hint}")
+
+
+def list_runs(config: Config) -> list[str]:
+    """The names of all runs that have a checkpoint, oldest first."""
+    root = Path(config.checkpoint_dir)
+    found = [path.parent for path in root.glob("*/last.pt")]
+    return [folder.name for folder in sorted(found, key=lambda folder: (folder.stat().st_mtime, folder.name))]
+
+
+def _with_root(config: Config, root: Path) -> Config:
+    import dataclasses
+
+    return dataclasses.replace(config, checkpoint_dir=str(root))
