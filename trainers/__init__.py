@@ -1,0 +1,1 @@
+"""The training loop and the story of a run."""

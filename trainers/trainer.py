@@ -1,0 +1,201 @@
+"""The one training loop: whatever differs between data sets, networks and recipes is data to it."""
+
+import dataclasses
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from trainers.learner import Learner
+from trainers.logs import RunLog
+from utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from utils.config import Config
+from utils.datasets.faces import Split
+from utils.errors import Interrupted, TrainingError, UserError
+from utils.inference import predict
+from utils.metrics import Scores, confusion_matrix, score
+from utils.optim import Plateau
+from utils.predictions import softmax
+from utils.runs import RunFiles
+from utils.runtime import StopRequest, environment
+
+
+@dataclass
+class Progress:
+    """How far a run is; saved with every checkpoint, so that going on is the same as never having stopped.
+
+    ``epoch`` counts finished epochs, ``step`` the steps done in the next; sums are over the images of that one.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    best: float = -math.inf
+    best_epoch: int = 0
+    waited: int = 0
+    loss_sum: float = 0.0
+    hits: int = 0
+    seen: int = 0
+    seconds: float = 0.0
+    finished: bool = False
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Trainer:
+    """Trains one network on one split and keeps its best and its last checkpoint."""
+
+    def __init__(self, config: Config, split: Split, files: RunFiles, log: RunLog, stop: StopRequest) -> None:
+        """Args:
+        config: resolved settings (no 'auto' left).
+        split: ``train`` is learned from, ``val`` chooses; ``test`` is not touched here.
+        files: where checkpoints go; log: where numbers go; stop: asked between two steps.
+        """
+        self.config, self.split, self.files, self.log, self.stop = config, split, files, log, stop
+        self.learner = Learner(config, split.train)
+        self.progress = Progress()
+        self.metrics: dict[str, Any] = {}
+        self.data = {name: part.fingerprint() for name, part in (("train", split.train), ("val", split.val))}
+        self.environment = environment()
+
+    def fit(self) -> None:
+        """Train to the last epoch or until validation has stopped rising.
+
+        Raises:
+            Interrupted: a signal came; the state is saved.
+            TrainingError: a loss is not finite, or memory ran out; the last checkpoint is intact.
+        """
+        self.log.rewrite(self.progress.history)
+        try:
+            while not self.progress.finished:
+                self.train_epoch()
+                self.validate()
+        except Interrupted:
+            self._save(self.files.last)
+            raise
+        except torch.OutOfMemoryError as error:
+            tried = f"batch_size {self.config.batch_size} at {self.config.image_size} px"
+            raise TrainingError(f"epoch {self.progress.epoch + 1}: out of memory with {tried}; try half") from error
+
+    def train_epoch(self) -> None:
+        """Go through what is left of the current epoch's steps."""
+        progress, batches = self.progress, self.learner.batches
+        started = time.monotonic()
+        self.learner.model.train()
+        try:
+            with self.log.epoch_bar(progress.epoch, batches.steps, progress.step) as bar:
+                for images, labels in batches.epoch(progress.epoch, progress.step):
+                    if progress.epoch == 0 and progress.step == 0:
+                        self.log.sample_images(images, labels, self.split.train.classes)
+                    result = self.learner.train_step(images, labels, progress.epoch, progress.step)
+                    progress.step += 1
+                    progress.loss_sum += result.loss * result.images
+                    progress.hits += result.hits
+                    progress.seen += result.images
+                    bar.advance(result.images, progress.loss_sum / progress.seen)
+                    self.stop.check()
+        finally:
+            progress.seconds += time.monotonic() - started
+
+    def validate(self) -> Scores:
+        """Judge the weights on the validation part, keep them if they are the best, close the epoch.
+
+        Raises:
+            TrainingError: the network's outputs are not finite; nothing is saved.
+        """
+        started = time.monotonic()
+        part = self.split.val
+        logits = predict(self.learner.judged, part.images, self.config, between_batches=self.stop.check)
+        if not np.isfinite(logits).all():
+            where = f"epoch {self.progress.epoch + 1}: the network's outputs on validation"
+            raise TrainingError(f"{where} are not finite; try a smaller lr than {self.config.lr:g}, or grad_clip=1")
+        probabilities = softmax(logits[0])
+        scores = score(probabilities, part.labels)
+        matrix = confusion_matrix(probabilities.argmax(1), part.labels, len(part.classes))
+        self.progress.seconds += time.monotonic() - started
+        improved = self._close_epoch(scores)
+        self._save(*([self.files.best] if improved else []), self.files.last)
+        self.log.epoch_done(self.progress.history, matrix, improved)
+        return scores
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Take up the run of ``checkpoint`` where it was.
+
+        Raises:
+            UserError: the data are not those the run began with.
+        """
+        changed = [name for name, fingerprint in self.data.items() if checkpoint.data.get(name) != fingerprint]
+        if changed:
+            raise UserError(f"{self.files.checkpoints}: the {' and '.join(changed)} data have changed since it began")
+        learner = self.learner
+        learner.model.load_state_dict(checkpoint.model)
+        if learner.averaged is not None and checkpoint.ema is not None:
+            learner.averaged.model.load_state_dict(checkpoint.ema)
+        learner.optimizer.load_state_dict(checkpoint.optimizer)
+        learner.plateau = Plateau(**checkpoint.scheduler)
+        self.progress, self.metrics = Progress(**checkpoint.progress), checkpoint.metrics
+
+    def _close_epoch(self, scores: Scores) -> bool:
+        """Write the epoch into the history; whether it is the best so far."""
+        progress, config = self.progress, self.config
+        row = {
+            "epoch": progress.epoch + 1,
+            "lr": self.learner.optimizer.param_groups[0]["lr"],
+            "train_loss": progress.loss_sum / progress.seen,
+            "train_accuracy": progress.hits / progress.seen,
+            "val_loss": scores.loss,
+            "val_accuracy": scores.accuracy,
+            "val_balanced_accuracy": scores.balanced_accuracy,
+            "val_macro_f1": scores.macro_f1,
+        }
+        value = -scores.loss if config.select_by == "loss" else float(getattr(scores, config.select_by))
+        improved = value > progress.best
+        if improved:
+            progress.best, progress.best_epoch, progress.waited = value, progress.epoch + 1, 0
+        else:
+            progress.waited += 1
+        self.learner.plateau.after_epoch(improved, config.plateau_patience)
+        progress.history.append(row)
+        progress.epoch, progress.step, progress.seen = progress.epoch + 1, 0, 0
+        progress.loss_sum, progress.hits = 0.0, 0
+        progress.finished = progress.epoch >= config.max_epoch_num or 0 < config.max_plateau_count <= progress.waited
+        self.metrics = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(scores).items()}
+        return improved
+
+    def _save(self, *paths: Path) -> None:
+        """Write the present state to each of ``paths``."""
+        learner, progress = self.learner, self.progress
+        checkpoint = Checkpoint(
+            run=self.files.name,
+            config=self.config,
+            classes=self.split.train.classes,
+            epoch=progress.epoch,
+            step=progress.step,
+            metrics=self.metrics,
+            selection={"split": "val", "metric": self.config.select_by, "protocol": self.split.protocol},
+            data=self.data,
+            model=learner.model.state_dict(),
+            ema=None if learner.averaged is None else learner.averaged.model.state_dict(),
+            optimizer=learner.optimizer.state_dict(),
+            scheduler=dataclasses.asdict(learner.plateau),
+            progress=dataclasses.asdict(progress),
+            environment=self.environment,
+        )
+        save_checkpoint(checkpoint, *paths)
+
+
+def newest_intact(files: RunFiles) -> tuple[Checkpoint, str]:
+    """The checkpoint to resume from, and a sentence where it is not the newest one ("" otherwise).
+
+    Raises:
+        UserError: neither ``last.pt`` nor ``best.pt`` can be read.
+    """
+    try:
+        return load_checkpoint(files.last), ""
+    except UserError as error:
+        if not files.best.exists():
+            raise
+        checkpoint = load_checkpoint(files.best)
+        return checkpoint, f"{error}; going on from {files.best}, epoch {checkpoint.epoch}"

@@ -1,0 +1,146 @@
+"""The only forward pass outside training: images in, logits of every view out."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from utils.augment import view_batch
+from utils.checkpoint import Checkpoint, checkpoint_hash, load_checkpoint, rebuild_model
+from utils.config import Config
+from utils.datasets.duplicates import copied_from
+from utils.datasets.faces import Split
+from utils.errors import UserError
+from utils.predictions import Predictions, softmax
+from utils.runtime import autocast, memory_format, placed, resolve
+
+# Images in one forward pass: enough to be fast, small enough for 224 px on a laptop.
+MOST_IMAGES, MOST_PIXELS = 256, 2_000_000
+
+
+def predict(
+    model: nn.Module,
+    images: np.ndarray,
+    config: Config,
+    *,
+    views: int = 1,
+    between_batches: Callable[[], None] = lambda: None,
+) -> np.ndarray:
+    """Logits of every image under every view.
+
+    Args:
+        model: maps float32 [B, in_channels, S, S] to logits [B, C]; put into evaluation mode here and left
+            in the mode it had.
+        images: uint8 [N, H, W] or [N, H, W, 3].
+        config: normalisation, image size, channels, precision, device.
+        views: how many of `utils.augment.VIEWS`; all views of a batch go through in one pass.
+        between_batches: called before each batch; may raise to stop.
+
+    Returns:
+        float32 [views, N, C].
+    """
+    was_training = model.training
+    model.eval()
+    at_once = max(1, min(MOST_IMAGES, MOST_PIXELS // config.image_size**2) // views)
+    logits = []
+    try:
+        with torch.inference_mode(), autocast(config):
+            for start in range(0, len(images), at_once):
+                between_batches()
+                batch = torch.from_numpy(np.array(images[start : start + at_once])).to(config.device)
+                stack = torch.cat([view_batch(batch, view, config) for view in range(views)])
+                outputs = model(stack.contiguous(memory_format=memory_format(config)))
+                logits.append(outputs.float().cpu().unflatten(0, (views, len(batch))))
+    finally:
+        model.train(was_training)
+    return torch.cat(logits, dim=1).numpy()
+
+
+class Recognizer:
+    """A trained network, ready to judge arrays of faces.
+
+    >>> recognizer = Recognizer("saved/checkpoints/<run>/best.pt")
+    >>> recognizer.probabilities(images)  # uint8 [N, 48, 48] in, float64 [N, 7] out
+    """
+
+    def __init__(self, path: str | Path, device: str | None = None) -> None:
+        """Args:
+            path: a checkpoint file.
+            device: where to compute; the processor by default.
+
+        Raises:
+            UserError: the file is not an intact checkpoint.
+        """
+        self.path = Path(path)
+        self.checkpoint = load_checkpoint(self.path)
+        self.hash = checkpoint_hash(self.path)
+        self.classes = self.checkpoint.classes
+        self.config = resolve(dataclasses.replace(self.checkpoint.config, device=device or "cpu"))
+        self.model = placed(rebuild_model(self.checkpoint), self.config)
+
+    def probabilities(self, images: np.ndarray, views: int | None = None) -> np.ndarray:
+        """float64 [N, C] for uint8 [N, H, W] or [N, H, W, 3]; the mean over the config's or ``views`` views."""
+        logits = predict(self.model, images, self.config, views=views or self.config.views)
+        return softmax(logits).mean(0)
+
+    def predict(
+        self,
+        split: Split,
+        part: str,
+        *,
+        views: int | None = None,
+        between_batches: Callable[[], None] = lambda: None,
+    ) -> Predictions:
+        """Predictions for one part of a data set, with all that identifies them.
+
+        Args:
+            split: the data that this network was trained on.
+            part: ``"val"`` or ``"test"``.
+            views: how many deterministic views; the config's number by default.
+            between_batches: called before each batch; may raise to stop.
+
+        Raises:
+            UserError: the data have no such part, other classes, or another training part than the network saw.
+        """
+        faces = split.parts().get(part)
+        if faces is None:
+            raise UserError(f"{self.path}: the data have no part '{part}'")
+        if faces.classes != self.classes:
+            raise UserError(
+                f"{self.path}: trained on {', '.join(self.classes)}; the data have {', '.join(faces.classes)}"
+            )
+        if self.checkpoint.data.get("train") != split.train.fingerprint():
+            raise UserError(f"{self.path}: was trained on other data than these; its numbers would not be comparable")
+        views = views or self.config.views
+        logits = predict(self.model, faces.images, self.config, views=views, between_batches=between_batches)
+        copies = [faces.ids[i] for i in np.flatnonzero(copied_from(faces, split.train))]
+        meta = _identity(self.checkpoint, self.config) | {
+            "checkpoint": self.hash,
+            "data": faces.fingerprint(),
+            "split": part,
+            "protocol": split.protocol,
+            "views": views,
+            "copies_in_train": copies,
+        }
+        return Predictions(logits, faces.labels, faces.ids, faces.classes, meta)
+
+
+def _identity(checkpoint: Checkpoint, config: Config) -> dict[str, object]:
+    """What a dump says of the run behind it."""
+    return {
+        "scores": "logits",
+        "run": checkpoint.run,
+        "arch": config.arch,
+        "dataset": config.dataset,
+        "weights": config.weights,
+        "seed": config.seed,
+        "image_size": config.image_size,
+        "precision": config.precision,
+        "epoch": checkpoint.epoch,
+        "selection": checkpoint.selection,
+        "training_seconds": checkpoint.progress.get("seconds"),
+        "environment": checkpoint.environment,
+    }

@@ -1,0 +1,92 @@
+"""Optimiser, learning-rate schedule and averaged weights, each a function of the config."""
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from utils.config import Config
+
+DROP = 0.1
+
+
+def build_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
+    """The optimiser that ``config`` names, over all parameters of ``model``.
+
+    Sources: RAdam (Liu et al., ICLR 2020), decoupled decay (Loshchilov and Hutter, ICLR 2019), SGD with
+    Nesterov's momentum.
+    """
+    matrices = [p for p in model.parameters() if p.requires_grad and (p.ndim > 1 or config.decay_all)]
+    vectors = [p for p in model.parameters() if p.requires_grad and not (p.ndim > 1 or config.decay_all)]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}]
+    if vectors:
+        groups.append({"params": vectors, "weight_decay": 0.0})
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, config.lr, config.momentum, nesterov=config.momentum > 0)
+    betas = (config.momentum, 0.999)
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, config.lr, betas)
+    return torch.optim.RAdam(groups, config.lr, betas, decoupled_weight_decay=True)
+
+
+@dataclass
+class Plateau:
+    """How often the learning rate has dropped because validation did not rise."""
+
+    drops: int = 0
+    waited: int = 0
+
+    def after_epoch(self, improved: bool, patience: int) -> None:
+        """Drop once validation has not risen for more than ``patience`` epochs."""
+        self.waited = 0 if improved else self.waited + 1
+        if self.waited > patience:
+            self.drops, self.waited = self.drops + 1, 0
+
+
+def learning_rate(config: Config, epoch: int, step: int, steps: int, plateau: Plateau) -> float:
+    """The learning rate of one step; epochs and steps count from 0, ``steps`` are in an epoch.
+
+    ``onecycle`` rises by half a cosine from lr/25 to lr over ``warmup`` of the training and falls by half a
+    cosine to ``min_lr`` (Smith and Topin, 2018); ``cosine`` is its second part alone.
+    """
+    done = (epoch * steps + step) / (config.max_epoch_num * steps)
+    rate = config.lr
+    if config.schedule == "plateau":
+        rate *= DROP**plateau.drops
+    elif config.schedule == "step":
+        rate *= DROP ** (epoch // config.steplr)
+    elif config.schedule in ("cosine", "onecycle"):
+        warmup = config.warmup if config.schedule == "onecycle" else 0.0
+        if done < warmup:
+            return _between(config.lr / 25, config.lr, done / warmup)
+        rate = _between(config.lr, config.min_lr, (done - warmup) / (1 - warmup))
+    return max(rate, min(config.min_lr, config.lr))
+
+
+class AveragedWeights:
+    """An exponential moving average of a network's weights and batch-norm statistics.
+
+    Early steps count more (decay (1 + n) / (10 + n) after n updates), or the start would be remembered.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = copy.deepcopy(model).requires_grad_(False).eval()
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, updates: int) -> None:
+        """Move towards ``model``; ``updates`` counts the optimiser's steps so far."""
+        decay = min(self.decay, (1 + updates) / (10 + updates))
+        pairs = list(zip(self.model.state_dict().values(), model.state_dict().values(), strict=True))
+        floats = [(mine, new) for mine, new in pairs if mine.is_floating_point()]
+        torch._foreach_lerp_([mine for mine, _ in floats], [new for _, new in floats], 1 - decay)
+        for mine, new in pairs:
+            if not mine.is_floating_point():
+                mine.copy_(new)
+
+
+def _between(start: float, end: float, share: float) -> float:
+    """From ``start`` to ``end`` along half a cosine."""
+    return end + (start - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2

@@ -1,0 +1,159 @@
+"""The machine that a run finds: device, arithmetic, threads, and the signals that ask it to stop."""
+
+import contextlib
+import dataclasses
+import os
+import platform
+import signal
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+import torch
+from torch import nn
+
+from utils.config import Config
+from utils.errors import Interrupted, MachineError, UserError
+
+# bf16 changes numbers a little, so it has to be worth it
+WORTH_IT = 1.15
+
+
+def resolve(config: Config) -> Config:
+    """``config`` with every 'auto' replaced by what this machine is best at, so that a checkpoint says it.
+
+    Raises:
+        MachineError: the device is not there.
+    """
+    device = _device(config.device)
+    changes: dict[str, str | int] = {"device": str(device), "threads": config.threads or _processors()}
+    torch.set_num_threads(int(changes["threads"]))
+    if config.precision == "auto":
+        changes["precision"] = "bf16" if _bf16_pays(device) else "fp32"
+    if config.channels_last == "auto":
+        fast = device.type == "cuda" or changes.get("precision", config.precision) == "bf16"
+        changes["channels_last"] = "on" if fast else "off"
+    if config.distributed:
+        raise UserError("distributed must be false: a run of this version has one process")
+    return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
+
+
+def autocast(config: Config) -> contextlib.AbstractContextManager[None]:
+    """The arithmetic of a forward pass, as ``config.precision`` says."""
+    kind = torch.device(config.device).type
+    return torch.autocast(kind, torch.bfloat16) if config.precision == "bf16" else contextlib.nullcontext()
+
+
+def memory_format(config: Config) -> torch.memory_format:
+    """The layout of images and kernels, as ``config.channels_last`` says."""
+    return torch.channels_last if config.channels_last == "on" else torch.contiguous_format
+
+
+def placed(model: nn.Module, config: Config) -> nn.Module:
+    """``model`` on the device and in the memory format that ``config`` says."""
+    return _with_format(model.to(config.device), memory_format(config))
+
+
+def environment() -> dict[str, str | int]:
+    """What a number may depend on besides the config."""
+    import torchvision
+
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "torchvision": str(torchvision.__version__),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor_name(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "processors": _processors(),
+    }
+
+
+class StopRequest:
+    """Within its ``with`` block, SIGTERM and Ctrl-C are noted; `check` raises them between two steps.
+
+    A second signal ends the process at once.
+    """
+
+    def __init__(self) -> None:
+        self._signal: int | None = None
+
+    def check(self) -> None:
+        """Raises:
+        Interrupted: a signal has come since the block was entered.
+        """
+        if self._signal is not None:
+            raise Interrupted(self._signal)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if self._signal is not None:
+            os._exit(128 + number)
+        self._signal = number
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator["StopRequest"]:
+        """Install the handlers, and put the earlier ones back at the end."""
+        earlier = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield self
+        finally:
+            for number, handler in earlier.items():
+                signal.signal(number, handler)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device '{name[:40]}' is unknown; use auto, cpu, cuda, cuda:0 or mps") from None
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device.type, False):
+        raise MachineError(f"device '{name}' is not on this machine; use device=auto or device=cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise MachineError(f"device '{name}' is not on this machine, which has {torch.cuda.device_count()} of them")
+    return device
+
+
+def _bf16_pays(device: torch.device) -> bool:
+    """Time a few training steps of a small network both ways; well under a second.
+
+    One thread, because several on a busy machine wait for each other and the noise drowns the difference.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    layers = [nn.Conv2d(64, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1)]
+    model = _with_format(nn.Sequential(*layers), torch.channels_last)
+    images = torch.zeros(16, 64, 16, 16).to(memory_format=torch.channels_last)
+    seconds = {False: float("inf"), True: float("inf")}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for _ in range(8):
+        for bf16 in seconds:
+            start = time.perf_counter()
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                loss = model(images).float().square().mean()
+            loss.backward()
+            seconds[bf16] = min(seconds[bf16], time.perf_counter() - start)
+    torch.set_num_threads(threads)
+    return seconds[False] > WORTH_IT * seconds[True]
+
+
+def _with_format(model: nn.Module, layout: torch.memory_format) -> nn.Module:
+    return model.to(memory_format=layout)  # type: ignore[call-overload,no-any-return]
+
+
+def _processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _processor_name() -> str:
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or "unknown"
