@@ -4,7 +4,7 @@ BIN := .venv/bin
 .PHONY: train test lint check results clean
 
 train: .venv/ready ## train on drawn faces: no download, a few minutes
-	$(BIN)/python main_fer.py --config configs/sample_config.json
+	$(BIN)/python main_fer.py --config configs/sample_config.json $(SETTINGS)
 
 test: .venv/ready-dev lint ## lint, types and all tests
 	$(BIN)/python -m pytest -n 2

@@ -3,27 +3,31 @@
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from models import check_input_size, model_info
 from trainers.check import print_check
+from trainers.learner import Learner
 from trainers.logs import RunLog
 from trainers.trainer import Trainer, newest_intact
+from utils.checkpoint import Checkpoint
 from utils.cli import Parser, run_cli
 from utils.config import FIELDS, Config, load_config
 from utils.datasets import Split, load_split
 from utils.errors import UserError
 from utils.files import write_atomically
 from utils.inference import Recognizer
-from utils.metrics import confusion_matrix
-from utils.predictions import save_predictions
+from utils.metrics import Scores, confusion_matrix
+from utils.predictions import Predictions, save_predictions
 from utils.report import as_json, judge, scores_table
 from utils.runs import RunFiles, find_run, new_run, run_files
 from utils.runtime import StopRequest, resolve
 from Visualization.figures import confusion_matrix_figure, training_curves_figure
 from Visualization.saving import save_figure
 
+SAMPLE = "sample"
 # A resumed run keeps its settings; only where it runs and where its data lie may change.
 MAY_CHANGE = ("data_path", "cache_dir", "checkpoint_dir", "device", "threads", "num_workers")
 
@@ -58,39 +62,30 @@ def _main(default_config: str) -> None:
         run(config)
 
 
-def run(config: Config) -> RunFiles:
-    """Train as ``config`` says, from the start to the figures.
-
-    Returns:
-        Where everything was written.
-    """
+def run(config: Config) -> None:
+    """Train as ``config`` says, from the start to the figures."""
     check_network(config)
     config = resolve(config)
     split = load_split(config)
-    files = new_run(config)
-    with files.locked(), StopRequest().listening() as stop:
-        _train(Trainer(config, split, files, _log(files, config, split, 0), stop), split, stop)
-    return files
+    learner = Learner(config, split.train)  # whatever is wrong with network or weights shows before anything is written
+    _train(learner, split, new_run(config), None)
 
 
-def resume(name: str, config: Config, changed: list[str]) -> RunFiles:
+def resume(name: str, config: Config, changed: list[str]) -> None:
     """Go on with the run ``name`` as if it had never stopped.
 
     Args:
+        name: the run's name, or the path of its checkpoint folder.
         config: says where runs are kept; its settings named in ``changed`` replace the run's own.
     """
-    files = find_run(name, config)
-    with files.locked(), StopRequest().listening() as stop:
-        checkpoint, warning = newest_intact(files)
-        if warning:
-            print(warning, file=sys.stderr)
-        config = resolve(dataclasses.replace(checkpoint.config, **{key: getattr(config, key) for key in changed}))
-        files = dataclasses.replace(run_files(files.name, config), checkpoints=files.checkpoints)
-        split = load_split(config)
-        trainer = Trainer(config, split, files, _log(files, config, split, checkpoint.epoch + 1), stop)
-        trainer.resume(checkpoint)
-        _train(trainer, split, stop)
-    return files
+    found = find_run(name, config)
+    checkpoint, warning = newest_intact(found)
+    if warning:
+        print(warning, file=sys.stderr)
+    config = dataclasses.replace(checkpoint.config, **{key: getattr(config, key) for key in changed})
+    config = resolve(dataclasses.replace(config, checkpoint_dir=str(found.checkpoints.parent)))
+    split = load_split(config)
+    _train(Learner(config, split.train), split, run_files(found.name, config), checkpoint)
 
 
 def check(config: Config) -> None:
@@ -110,63 +105,75 @@ def check_network(config: Config) -> None:
     check_input_size(config.arch, config.image_size, {"stem": config.stem})
 
 
-def _train(trainer: Trainer, split: Split, stop: StopRequest) -> None:
-    files, log, config = trainer.files, trainer.log, trainer.config
-    log.say(f"run {files.name}: {config.arch} on {config.dataset}, {config.device}, {config.precision}")
-    try:
-        trainer.fit()
-    finally:
-        log.close()
-    finish(files, config, split, stop)
+def _train(learner: Learner, split: Split, files: RunFiles, checkpoint: Checkpoint | None) -> None:
+    """Train from the start, or from ``checkpoint`` on, and judge the best weights."""
+    config = learner.config
+    with files.locked(), StopRequest().listening() as stop:
+        text = json.dumps(dataclasses.asdict(config), indent=2)
+        log = RunLog(
+            files.logs, text, config.max_epoch_num, split.train.classes, checkpoint.epoch + 1 if checkpoint else 0
+        )
+        log.say(f"run {files.name}: {config.arch} on {config.dataset}, {config.device}, {config.precision}")
+        trainer = Trainer(learner, split, files, log, stop)
+        if checkpoint:
+            trainer.resume(checkpoint)
+        try:
+            trainer.fit()
+        finally:
+            log.close()
+        finish(files, split, config, trainer.progress.history, stop)
 
 
-def finish(files: RunFiles, config: Config, split: Split, stop: StopRequest) -> None:
+def finish(
+    files: RunFiles, split: Split, config: Config, history: Sequence[dict[str, float]], stop: StopRequest
+) -> None:
     """After training: open the test part once with the best checkpoint; write dumps, report and figures."""
     recognizer = Recognizer(files.best, device=config.device)
-    history = recognizer.checkpoint.progress["history"]
-    last, _ = newest_intact(files)
-    history = last.progress["history"] or history
-    report = {
-        "run": files.name,
-        "best_epoch": recognizer.checkpoint.epoch,
-        "selection": recognizer.checkpoint.selection,
-    }
+    best = recognizer.checkpoint
+    report = {"run": files.name, "best_epoch": best.epoch, "selection": best.selection}
     for part in ("val", "test"):
-        if part not in split.parts():
-            continue
-        predictions = recognizer.predict(split, part, between_batches=stop.check)
-        save_predictions(predictions, files.dump(part))
-        judged = judge(predictions)
-        report[part] = as_json(judged)
-        shown = confusion_matrix(predictions.probabilities().argmax(1), predictions.targets, len(predictions.classes))
-        best = judged.get("views", judged["clean"])
-        subtitle = f"accuracy {best.accuracy:.2%}, {best.images} images, {len(predictions.logits)} views"
-        figure = confusion_matrix_figure(shown, predictions.classes, f"{files.name}, {part}", subtitle)
-        save_figure(figure, files.figures / f"{files.name}.{part}.png")
-        chosen = "chose the epoch" if part == "val" else "opened once, now"
-        print(f"\n{part} ({chosen})\n{scores_table(judged, predictions.classes, len(predictions.logits))}")
+        if part in split.parts():
+            predictions = recognizer.predict(split, part, between_batches=stop.check)
+            save_predictions(predictions, files.dump(part))
+            judged = judge(predictions)
+            report[part] = as_json(judged)
+            _draw_confusion(predictions, judged, files, part)
+            role = "chose the epoch" if part == "val" else "opened once, now"
+            print(f"\n{part} ({role})\n{scores_table(judged, predictions.classes, len(predictions.logits))}")
     write_atomically(files.logs / "report.json", json.dumps(report, indent=2).encode())
-    save_figure(training_curves_figure(history, files.name), files.logs / "curves.png")
+    curves = training_curves_figure(history, files.name, select_by=config.select_by)
+    save_figure(curves, files.logs / "curves.png")
     print(_what_next(files, config))
 
 
+def _draw_confusion(predictions: Predictions, judged: dict[str, Scores], files: RunFiles, part: str) -> None:
+    matrix = confusion_matrix(predictions.probabilities().argmax(1), predictions.targets, len(predictions.classes))
+    shown = judged.get("views", judged["clean"])
+    subtitle = f"accuracy {shown.accuracy:.2%}, {shown.images} images, {len(predictions.logits)} views"
+    figure = confusion_matrix_figure(matrix, predictions.classes, f"{files.name}, {part}", subtitle)
+    save_figure(figure, files.figures / f"{files.name}.{part}.png")
+
+
 def _what_next(files: RunFiles, config: Config) -> str:
+    if config.dataset == SAMPLE:
+        steps = (
+            ("python main_fer.py", "says how to get FER2013, or trains on it"),
+            (f"make train SETTINGS='max_epoch_num={2 * config.max_epoch_num}'", "train longer, or change any setting"),
+        )
+    else:
+        steps = (
+            ("python gen_ensemble.py", "average all runs that you have"),
+            ("python main_fer.py arch=NAME", "train another network; python -m models lists them"),
+        )
     return f"""
-checkpoints       {files.best} (epoch chosen on validation), {files.last.name}
+checkpoint        {files.best}  (epoch chosen on validation; {files.last.name} is the newest)
 logs              {files.logs}  (tensorboard --logdir {config.log_dir})
 curves            {files.logs / "curves.png"}
 predictions       {files.dump("test")}
 confusion matrix  {files.figures / f"{files.name}.test.png"}
 
-next  python main_fer.py --check                 look at the real FER2013 once you have it
-      python main_fer.py arch=resnet18           train another network
-      python gen_ensemble.py                     average the runs that you have
-      python main_fer.py --resume {files.name}"""
-
-
-def _log(files: RunFiles, config: Config, split: Split, first_epoch: int) -> RunLog:
-    text = json.dumps(dataclasses.asdict(config), indent=2)
-    return RunLog(files.logs, text, config.max_epoch_num, split.train.classes, first_epoch)
+next
+""" + "\n".join(f"  {command:44s}  {what}" for command, what in steps)
 
 
 def _refuse_changes(settings: list[str]) -> None:

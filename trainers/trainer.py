@@ -13,7 +13,6 @@ import torch
 from trainers.learner import Learner
 from trainers.logs import RunLog
 from utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from utils.config import Config
 from utils.datasets.faces import Split
 from utils.errors import Interrupted, TrainingError, UserError
 from utils.inference import predict
@@ -47,14 +46,14 @@ class Progress:
 class Trainer:
     """Trains one network on one split and keeps its best and its last checkpoint."""
 
-    def __init__(self, config: Config, split: Split, files: RunFiles, log: RunLog, stop: StopRequest) -> None:
+    def __init__(self, learner: Learner, split: Split, files: RunFiles, log: RunLog, stop: StopRequest) -> None:
         """Args:
-        config: resolved settings (no 'auto' left).
+        learner: the network and its optimiser.
         split: ``train`` is learned from, ``val`` chooses; ``test`` is not touched here.
         files: where checkpoints go; log: where numbers go; stop: asked between two steps.
         """
-        self.config, self.split, self.files, self.log, self.stop = config, split, files, log, stop
-        self.learner = Learner(config, split.train)
+        self.learner, self.config = learner, learner.config
+        self.split, self.files, self.log, self.stop = split, files, log, stop
         self.progress = Progress()
         self.metrics: dict[str, Any] = {}
         self.data = {name: part.fingerprint() for name, part in (("train", split.train), ("val", split.val))}
@@ -72,9 +71,13 @@ class Trainer:
             while not self.progress.finished:
                 self.train_epoch()
                 self.validate()
-        except Interrupted:
+        except Interrupted as stop:
             self._save(self.files.last)
-            raise
+            where = f"epoch {self.progress.epoch + 1}, step {self.progress.step}"
+            raise Interrupted(stop.signal_number, f"saved at {where}; go on with --resume {self.files.name}") from None
+        except TrainingError as error:
+            kept = f"; {self.files.last} is intact" if self.files.last.exists() else ""
+            raise TrainingError(f"{error}{kept}") from None
         except torch.OutOfMemoryError as error:
             tried = f"batch_size {self.config.batch_size} at {self.config.image_size} px"
             raise TrainingError(f"epoch {self.progress.epoch + 1}: out of memory with {tried}; try half") from error
@@ -192,6 +195,8 @@ def newest_intact(files: RunFiles) -> tuple[Checkpoint, str]:
     Raises:
         UserError: neither ``last.pt`` nor ``best.pt`` can be read.
     """
+    if not files.last.exists() and not files.best.exists():
+        raise UserError(f"{files.checkpoints}: stopped before its first checkpoint; start the run anew")
     try:
         return load_checkpoint(files.last), ""
     except UserError as error:

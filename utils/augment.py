@@ -27,8 +27,8 @@ class Affine:
     shift_y: torch.Tensor
 
 
-# Test-time views as (mirrored, degrees, shift x, shift y), each followed by its mirror image. Fixed, so that
-# a number can be had again; the first is the clean image.
+# Test-time views as (mirrored, degrees, shift x, shift y), each followed by the same of the mirrored image.
+# Fixed, so that a number can be had again; the first is the clean image, the second its mirror image.
 _TRANSFORMS = (
     (0.0, 0.0, 0.0),
     (6.0, 0.0, 0.0),

@@ -4,8 +4,11 @@ import dataclasses
 import hashlib
 import io
 import pickle
+import pickletools
+import re
 import struct
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,23 @@ from utils.files import refuse_disguise, write_atomically
 FORMAT = 1
 _MARK = b"sha256:"
 _TRAILER = len(_MARK) + 64
+# What a checkpoint of plain types and tensors needs to be rebuilt. torch.load allows more, some of it able to take
+# any amount of memory.
+_CALLS = re.compile(r"collections OrderedDict|torch\._utils _rebuild_tensor_v2|torch \w+Storage")
+# What zipfile, pickletools and torch.load raise over a file that makes no sense.
+_BROKEN = (
+    zipfile.BadZipFile,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    EOFError,
+    AssertionError,
+    TypeError,
+    AttributeError,
+)
+_KINDS = {"run": str, "config": dict, "classes": list, "epoch": int, "step": int, "model": dict} | dict.fromkeys(
+    ("metrics", "selection", "data", "optimizer", "scheduler", "progress", "environment"), dict
+)
 # Where a zip file says how long its closing comment is: 20 bytes into the end record, which is 22 bytes long.
 _END_RECORD, _COMMENT_LENGTH = 22, 20
 
@@ -99,12 +119,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
         UserError: not a checkpoint, damaged, of a newer format, or with weights that are not finite.
     """
     refuse_disguise(path)
-    content = path.read_bytes()
-    body, trailer = content[:-_TRAILER], content[-_TRAILER:]
-    if not trailer.startswith(_MARK):
+    expected = checkpoint_hash(path)
+    if not expected:
         hint = "cut off, or not a checkpoint of this project (other weights are loaded with weights=FILE)"
         raise UserError(f"{path}: {hint}")
-    if trailer[len(_MARK) :].decode("ascii", "replace") != hashlib.sha256(body).hexdigest():
+    content = path.read_bytes()
+    if expected != hashlib.sha256(memoryview(content)[:-_TRAILER]).hexdigest():
         raise UserError(f"{path}: damaged (checksum differs)")
     return _parsed(_load_plain(content, path), path)
 
@@ -151,11 +171,14 @@ def _load_plain(content: bytes, path: Path) -> dict[str, Any]:
             # torch.save never compresses, so whatever is compressed here could be a bomb
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
                 raise UserError(f"{path}: holds compressed parts, which no checkpoint of this project has; refused")
+            if sum(member.file_size for member in archive.infolist()) > len(content):
+                raise UserError(f"{path}: would unpack to more than it holds; refused")
+            _refuse_calls(archive)
         plain = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(f"{path}: holds objects that could run code; refused") from None
-    except (zipfile.BadZipFile, RuntimeError, ValueError, KeyError, EOFError, AssertionError) as error:
-        raise UserError(f"{path}: damaged ({str(error).splitlines()[0]})") from None
+    except _BROKEN as error:
+        raise UserError(f"{path}: damaged ({(str(error).splitlines() or ['no reason given'])[0]})") from None
     if not isinstance(plain, dict) or not isinstance(plain.get("format"), int):
         raise UserError(f"{path}: not a checkpoint of this project (other weights are loaded with weights=FILE)")
     if plain["format"] > FORMAT:
@@ -163,19 +186,48 @@ def _load_plain(content: bytes, path: Path) -> dict[str, Any]:
     return plain
 
 
+def _refuse_calls(archive: zipfile.ZipFile) -> None:
+    """Raises:
+    pickle.UnpicklingError: the pickle in ``archive`` asks for anything but plain types and tensors.
+    """
+    for name in archive.namelist():
+        if name.rpartition("/")[2] == "data.pkl":
+            for opcode, argument, _ in pickletools.genops(archive.read(name)):
+                if "GLOBAL" in opcode.name and not _CALLS.fullmatch(str(argument)):
+                    raise pickle.UnpicklingError(argument)
+
+
 def _parsed(plain: dict[str, Any], path: Path) -> Checkpoint:
     names = [f.name for f in dataclasses.fields(Checkpoint)]
     missing = [name for name in names if name not in plain]
     if missing:
         raise UserError(f"{path}: lacks '{missing[0]}'")
-    for name in ("config", "metrics", "selection", "data", "model", "optimizer", "scheduler", "progress"):
-        if not isinstance(plain[name], dict):
-            raise UserError(f"{path}: '{name}' is not a table")
+    for name, kind in _KINDS.items():
+        if not isinstance(plain[name], kind):
+            raise UserError(f"{path}: '{name}' is not {'a table' if kind is dict else f'of type {kind.__name__}'}")
+    for tensor in _tensors(plain):
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise UserError(f"{path}: holds a tensor that is larger than its data; refused")
     values = {name: plain[name] for name in names}
     values["config"] = config_from_dict(plain["config"], str(path))
-    values["classes"] = tuple(plain["classes"])
+    values["classes"] = tuple(map(str, plain["classes"]))
     checkpoint = Checkpoint(**values)
-    for name, tensor in checkpoint.judged_weights().items():
-        if not isinstance(tensor, torch.Tensor) or not torch.isfinite(tensor).all():
-            raise UserError(f"{path}: weight '{name}' is not finite")
+    for weights in (checkpoint.model, {} if checkpoint.ema is None else checkpoint.ema):
+        if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
+            raise UserError(f"{path}: the weights are not a table of names")
+        for name, tensor in weights.items():
+            if not isinstance(tensor, torch.Tensor) or not torch.isfinite(tensor).all():
+                raise UserError(f"{path}: weight '{name}' is not finite")
     return checkpoint
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    """Every tensor in nested tables and lists, each once."""
+    waiting, seen = [value], set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, (dict, list, tuple)) and id(value) not in seen:
+            seen.add(id(value))
+            waiting.extend(value.values() if isinstance(value, dict) else value)

@@ -45,10 +45,10 @@ def run_cli(main: Callable[[], None]) -> NoReturn:
     signal.signal(signal.SIGTERM, _terminated)
     try:
         main()
-        sys.stdout.flush()
+        print(end="", flush=True)  # like any print, nothing where standard output is closed
         code = 0
     except (UserError, ModelError) as error:
-        print(error, file=sys.stderr)
+        print(*str(error).splitlines(), file=sys.stderr)
         code = error.exit_code if isinstance(error, UserError) else 2
     except Interrupted as error:
         print(error, file=sys.stderr)

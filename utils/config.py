@@ -159,6 +159,8 @@ def json_schema() -> dict[str, Any]:
         for key, keyword in (("least", "minimum"), ("most", "maximum"), ("above", "exclusiveMinimum")):
             if limits[key] is not None:
                 entry[keyword] = limits[key]
+        if _base_type(f) is str and not limits["choices"]:
+            entry |= {"minLength": 1, "maxLength": 100 if limits["name"] else 1000}
         if _base_type(f) is bool:
             del entry["type"]
             entry["enum"] = [True, False, 0, 1]
@@ -176,10 +178,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     text = read_small_text(path, most=2**20)
 
     def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        for index, (key, _) in enumerate(pairs):
-            if any(key == other for other, _ in pairs[:index]):
+        values: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in values:
                 raise UserError(f"{path}: setting '{_short(key)}' stands twice")
-        return dict(pairs)
+            values[key] = value
+        return values
 
     try:
         values = json.loads(text, object_pairs_hook=no_duplicates)
@@ -206,7 +210,7 @@ def _parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
         if key in FIELDS and _base_type(FIELDS[key]) is not str:
             try:
                 values[key] = json.loads(raw)
-            except ValueError:
+            except (ValueError, RecursionError):
                 pass  # stays text; the check below says what would be right
     return values
 
@@ -217,7 +221,8 @@ def _checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 def _check(key: str, value: Any, source: str) -> Any:
     if key not in FIELDS:
-        near = closest(key, FIELDS, 1)
+        key = str(key)  # a checkpoint's table may have keys of any kind
+        near = closest(key[:100], FIELDS, 1)
         hint = f"did you mean '{near[0]}'?" if near else "python main_fer.py --help lists all"
         raise UserError(f"{source}: unknown setting '{_short(key)}'; {hint}")
     f = FIELDS[key]
@@ -228,7 +233,7 @@ def _check(key: str, value: Any, source: str) -> Any:
             return None
         raise wrong
     if kind is bool:
-        if value not in (True, False) or not isinstance(value, (bool, int)):
+        if not isinstance(value, int) or value not in (True, False):
             raise wrong
         return bool(value)
     if kind is str:
@@ -252,7 +257,7 @@ def _check_text(f: dataclasses.Field[Any], value: Any, wrong: UserError) -> str:
     if choices and value not in choices:
         near = closest(value.lower(), choices, 1)
         raise UserError(f"{wrong}; did you mean '{near[0]}'?" if near else str(wrong))
-    if f.metadata["name"] and not (len(value) <= 100 and all(c.isalnum() or c in "._-+=" for c in value)):
+    if f.metadata["name"] and not (len(value.encode()) <= 100 and all(c.isalnum() or c in "._-+=" for c in value)):
         raise wrong
     return value
 
@@ -275,7 +280,7 @@ def _allowed(f: dataclasses.Field[Any]) -> str:
     if limits["choices"]:
         return "one of " + ", ".join(limits["choices"])
     if limits["name"]:
-        return "a name of letters, digits and . _ - + = (at most 100)"
+        return "a name of letters, digits and . _ - + = (at most 100 bytes)"
     kind = _base_type(f)
     words = {str: "a text on one line", bool: "true or false", int: "a whole number", float: "a number"}[kind]
     if limits["above"] is not None:
@@ -301,6 +306,8 @@ def _kind(value: Any) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, str):
         return f"{_short(json.dumps(value, ensure_ascii=False))} (text)"
+    if isinstance(value, int) and abs(value) > 10**60:  # Python refuses to spell out thousands of digits
+        return "a number of more than 60 digits"
     return _short(json.dumps(value)) if isinstance(value, (bool, int, float, type(None))) else _kind(value)
 
 

@@ -25,9 +25,13 @@ class MachineError(UserError):
 class Interrupted(Exception):  # noqa: N818 - not an error
     """A signal asked the program to end; raised between two steps, never inside one."""
 
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(f"interrupted by signal {signal_number}")
-        self.exit_code = 128 + signal_number
+    def __init__(self, signal_number: int, saved: str = "") -> None:
+        """Args:
+        signal_number: which signal.
+        saved: what was saved, and how to go on.
+        """
+        super().__init__(f"interrupted by signal {signal_number}{saved and '; '}{saved}")
+        self.signal_number, self.exit_code = signal_number, 128 + signal_number
 
 
 def closest(name: str, known: Iterable[str], count: int = 2) -> list[str]:

@@ -35,7 +35,8 @@ def require_file(path: Path) -> os.stat_result:
     except PermissionError:
         raise MachineError(f"{path}: no permission to read it") from None
     except (OSError, ValueError) as error:  # a name of 300 characters, a NUL in it
-        raise UserError(f"{str(path)[:80]!r}: not a usable file name ({error})") from None
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{str(path)[:80]!r}: not a usable file name ({str(reason).lower()})") from None
     if not stat.S_ISREG(status.st_mode):
         raise UserError(f"{path}: is a {'folder' if stat.S_ISDIR(status.st_mode) else 'pipe or device'}, not a file")
     if not os.access(path, os.R_OK):
@@ -119,7 +120,8 @@ def remove_leftovers(folder: Path) -> None:
     for path in folder.glob(".*.tmp"):
         match = _TEMPORARY.fullmatch(path.name)
         if match and not _alive(int(match.group(1))):
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # not ours to delete, or a folder
+                path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from utils.datasets.duplicates import copied_from
 from utils.datasets.faces import Split
 from utils.errors import UserError
 from utils.predictions import Predictions, softmax
-from utils.runtime import autocast, memory_format, placed, resolve
+from utils.runtime import autocast, find_device, memory_format, placed
 
 # Images in one forward pass: enough to be fast, small enough for 224 px on a laptop.
 MOST_IMAGES, MOST_PIXELS = 256, 2_000_000
@@ -41,11 +41,16 @@ def predict(
 
     Returns:
         float32 [views, N, C].
+
+    Raises:
+        ValueError: the images are of another type or shape; values in [0, 1] would give nonsense in silence.
     """
+    if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        raise ValueError(f"images are {images.dtype} {images.shape}; expected uint8 [N, H, W] or [N, H, W, 3]")
     was_training = model.training
     model.eval()
     at_once = max(1, min(MOST_IMAGES, MOST_PIXELS // config.image_size**2) // views)
-    logits = []
+    logits = [torch.empty(views, 0, config.num_classes)]  # so that no images give no rows
     try:
         with torch.inference_mode(), autocast(config):
             for start in range(0, len(images), at_once):
@@ -78,7 +83,7 @@ class Recognizer:
         self.checkpoint = load_checkpoint(self.path)
         self.hash = checkpoint_hash(self.path)
         self.classes = self.checkpoint.classes
-        self.config = resolve(dataclasses.replace(self.checkpoint.config, device=device or "cpu"))
+        self.config = dataclasses.replace(self.checkpoint.config, device=str(find_device(device or "cpu")))
         self.model = placed(rebuild_model(self.checkpoint), self.config)
 
     def probabilities(self, images: np.ndarray, views: int | None = None) -> np.ndarray:

@@ -52,7 +52,7 @@ def learning_rate(config: Config, epoch: int, step: int, steps: int, plateau: Pl
     cosine to ``min_lr`` (Smith and Topin, 2018); ``cosine`` is its second part alone.
     """
     done = (epoch * steps + step) / (config.max_epoch_num * steps)
-    rate = config.lr
+    rate, floor = config.lr, min(config.min_lr, config.lr)
     if config.schedule == "plateau":
         rate *= DROP**plateau.drops
     elif config.schedule == "step":
@@ -60,9 +60,10 @@ def learning_rate(config: Config, epoch: int, step: int, steps: int, plateau: Pl
     elif config.schedule in ("cosine", "onecycle"):
         warmup = config.warmup if config.schedule == "onecycle" else 0.0
         if done < warmup:
-            return _between(config.lr / 25, config.lr, done / warmup)
-        rate = _between(config.lr, config.min_lr, (done - warmup) / (1 - warmup))
-    return max(rate, min(config.min_lr, config.lr))
+            rate = _between(config.lr / 25, config.lr, done / warmup)
+        else:
+            rate = _between(config.lr, floor, (done - warmup) / (1 - warmup))
+    return max(rate, floor)
 
 
 class AveragedWeights:

@@ -80,12 +80,14 @@ def load_predictions(path: Path) -> Predictions:
             raise UserError(f"{path}: not a dump of this project (array '{name}' is missing or of another type)")
     if str(arrays["sha256"]) != _digest({name: arrays[name] for name in _ARRAYS if name != "sha256"}):
         raise UserError(f"{path}: damaged (checksum differs)")
-    logits, targets = arrays["logits"], arrays["targets"]
-    ids, classes = arrays["ids"].tolist(), tuple(arrays["classes"].tolist())
-    if logits.ndim != 3 or logits.shape[1:] != (len(targets), len(classes)) or len(ids) != len(targets):
-        raise UserError(f"{path}: logits of shape {logits.shape} for {len(targets)} targets, {len(ids)} ids")
-    if len(targets) == 0 or targets.min() < 0 or targets.max() >= len(classes):
-        raise UserError(f"{path}: targets outside 0 to {len(classes) - 1}, or none")
+    logits, targets, ids, classes = (arrays[name] for name in ("logits", "targets", "ids", "classes"))
+    if logits.ndim != 3 or logits.size == 0 or classes.ndim != 1:
+        raise UserError(f"{path}: logits of shape {logits.shape}; expected views, images, classes, none of them 0")
+    if (targets.shape, ids.shape, classes.shape) != (logits.shape[1:2], logits.shape[1:2], logits.shape[2:]):
+        shapes = f"targets {targets.shape}, ids {ids.shape}, classes {classes.shape}"
+        raise UserError(f"{path}: logits of shape {logits.shape} with {shapes}")
+    if targets.min() < 0 or targets.max() >= len(classes):
+        raise UserError(f"{path}: targets outside 0 to {len(classes) - 1}")
     if not np.isfinite(logits).all():
         raise UserError(f"{path}: holds scores that are not finite")
     try:
@@ -94,7 +96,11 @@ def load_predictions(path: Path) -> Predictions:
         meta = None
     if not isinstance(meta, dict):
         raise UserError(f"{path}: array 'meta' is not a JSON object")
-    return Predictions(logits, targets, ids, classes, meta)
+    copies = meta.get("copies_in_train", [])
+    if not isinstance(copies, list) or not all(isinstance(identity, str) for identity in copies):
+        raise UserError(f"{path}: 'copies_in_train' in array 'meta' is not a list of image ids")
+    logits, targets = logits.astype(np.float32), targets.astype(np.int64)
+    return Predictions(logits, targets, ids.tolist(), tuple(classes.tolist()), meta)
 
 
 def probability_dump(probabilities: np.ndarray, targets: np.ndarray, name: str, targets_name: str) -> Predictions:
@@ -135,7 +141,7 @@ def combine(members: Sequence[Predictions], names: Sequence[str]) -> Predictions
     Raises:
         UserError: members differ in images, targets, classes, split or data, or one stands twice.
     """
-    joined = [members[0]] + [_joined(members[0], m, names[0], n) for m, n in zip(members[1:], names[1:], strict=True)]
+    joined = [_joined(members[0], m, names[0], n) for m, n in zip(members, names, strict=True)]
     seen: dict[str, str] = {}
     for member, name in zip(members, names, strict=True):
         identity = hashlib.sha256(member.logits[:, np.argsort(member.ids)].tobytes()).hexdigest()

@@ -19,11 +19,11 @@ def judge(predictions: Predictions) -> dict[str, Scores]:
     """Scores of the clean view, of all views, and of both without the images that have a copy in train.
 
     Keys: ``clean``, ``views``, ``clean, no copies``, ``views, no copies``; those that would say the same as an
-    earlier one are left out.
+    earlier one, or would have no images, are left out.
     """
     variants = {"": predictions}
-    if predictions.meta.get("copies_in_train"):
-        variants[", no copies"] = without_copies(predictions)
+    if predictions.meta.get("copies_in_train") and (rest := without_copies(predictions)).ids:
+        variants[", no copies"] = rest
     views = {"clean": 1} | ({"views": len(predictions.logits)} if len(predictions.logits) > 1 else {})
     return {
         name + suffix: score(variant.probabilities(count), variant.targets)

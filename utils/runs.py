@@ -1,7 +1,7 @@
 """The names and files of a run: unique when it starts, found again when it is resumed or tested."""
 
 import contextlib
-import os
+import dataclasses
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class RunFiles:
             if fcntl is not None:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
+                except (BlockingIOError, PermissionError):
                     raise UserError(f"{self.checkpoints}: another program is at work in this run") from None
             remove_leftovers(self.checkpoints)
             yield
@@ -100,12 +100,12 @@ def find_run(name: str, config: Config) -> RunFiles:
         UserError: there is none; the closest names are given.
     """
     root = Path(config.checkpoint_dir)
-    path = Path(name)
-    if path.is_dir() and (len(path.parts) > 1 or not (root / name).is_dir()):
-        return run_files(path.name, _with_root(config, path.resolve().parent))
-    if (root / name).is_dir() and os.sep not in name:
+    if name not in ("", ".", "..") and Path(name).name == name and _is_folder(root / name):
         return run_files(name, config)
-    near = closest(name, list_runs(config), 3)
+    if _is_folder(Path(name)) and any(Path(name).glob("*.pt")):
+        path = Path(name).resolve()
+        return run_files(path.name, dataclasses.replace(config, checkpoint_dir=str(path.parent)))
+    near = closest(name[:255], list_runs(config), 3)
     hint = f"closest: {', '.join(near)}" if near else "it has no such folder"
     raise UserError(f"{root}: no run '{name[:80]}'; {hint}")
 
@@ -117,7 +117,8 @@ def list_runs(config: Config) -> list[str]:
     return [folder.name for folder in sorted(found, key=lambda folder: (folder.stat().st_mtime, folder.name))]
 
 
-def _with_root(config: Config, root: Path) -> Config:
-    import dataclasses
-
-    return dataclasses.replace(config, checkpoint_dir=str(root))
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name of 300 characters
+        return False

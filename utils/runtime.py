@@ -25,7 +25,7 @@ def resolve(config: Config) -> Config:
     Raises:
         MachineError: the device is not there.
     """
-    device = _device(config.device)
+    device = find_device(config.device)
     changes: dict[str, str | int] = {"device": str(device), "threads": config.threads or _processors()}
     torch.set_num_threads(int(changes["threads"]))
     if config.precision == "auto":
@@ -36,6 +36,27 @@ def resolve(config: Config) -> Config:
     if config.distributed:
         raise UserError("distributed must be false: a run of this version has one process")
     return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
+
+
+def find_device(name: str) -> torch.device:
+    """The device ``name``; ``auto`` is the accelerator where there is one.
+
+    Raises:
+        UserError: no such kind of device.
+        MachineError: it is not on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device '{name[:40]}' is unknown; use auto, cpu, cuda, cuda:0 or mps") from None
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device.type, False):
+        raise MachineError(f"device '{name}' is not on this machine; use device=auto or device=cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise MachineError(f"device '{name}' is not on this machine, which has {torch.cuda.device_count()} of them")
+    return device
 
 
 def autocast(config: Config) -> contextlib.AbstractContextManager[None]:
@@ -101,21 +122,6 @@ class StopRequest:
                 signal.signal(number, handler)
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"device '{name[:40]}' is unknown; use auto, cpu, cuda, cuda:0 or mps") from None
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(device.type, False):
-        raise MachineError(f"device '{name}' is not on this machine; use device=auto or device=cpu")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise MachineError(f"device '{name}' is not on this machine, which has {torch.cuda.device_count()} of them")
-    return device
-
-
 def _bf16_pays(device: torch.device) -> bool:
     """Time a few training steps of a small network both ways; well under a second.
 
@@ -143,7 +149,7 @@ def _bf16_pays(device: torch.device) -> bool:
 
 
 def _with_format(model: nn.Module, layout: torch.memory_format) -> nn.Module:
-    return model.to(memory_format=layout)  # type: ignore[call-overload,no-any-return]
+    return model.to(memory_format=layout)  # type: ignore[call-overload]
 
 
 def _processors() -> int:

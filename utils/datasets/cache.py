@@ -1,16 +1,15 @@
 """Parsed data sets on disk: images as one memory-mapped uint8 array, keyed by the hash of their source."""
 
 import hashlib
+import io
 import json
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from utils.files import machine_errors, sha256_of, sync_folder
+from utils.files import remove_leftovers, require_file, sha256_of, write_atomically
 
 
 @dataclass(frozen=True)
@@ -35,19 +34,19 @@ def cached_rows(sources: Sequence[Path], cache_dir: Path, parse: Callable[[], Ro
         cache_dir: where parsed arrays are kept; removing it costs time and nothing else.
         parse: reads the sources; called only when no intact parsed form is there.
     """
-    folder = cache_dir / _key(sources, cache_dir)
-    kept = _load(folder)
+    images = cache_dir / f"{_key(sources, cache_dir)}.npy"
+    kept = _load(images)
     if kept is not None:
         return kept
     rows = parse()
-    _store(rows, folder)
-    return _load(folder) or rows
+    _store(rows, images)
+    return _load(images) or rows
 
 
 def _key(sources: Sequence[Path], cache_dir: Path) -> str:
     digest = hashlib.sha256(b"rows 1")  # raise the number when the parsed form changes
     for path in sources:
-        status = path.stat()
+        status = require_file(path)
         identity: list[str | int] = [str(path.resolve()), status.st_size, status.st_mtime_ns]
         if path.suffix.lower() == ".csv":
             identity = [path.name, _remembered_hash(path, identity, cache_dir)]
@@ -65,40 +64,36 @@ def _remembered_hash(path: Path, identity: list[str | int], cache_dir: Path) -> 
     except (OSError, ValueError, KeyError, TypeError):
         pass  # no note yet, or a damaged one: hash again
     value = sha256_of(path)
-    with machine_errors(note, 200):
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps({"identity": identity, "sha256": value}))
+    write_atomically(note, json.dumps({"identity": identity, "sha256": value}).encode())
     return value
 
 
-def _store(rows: Rows, folder: Path) -> None:
-    working = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
-    with machine_errors(folder, rows.images.nbytes):
-        try:
-            working.mkdir(parents=True)
-            np.save(working / "images.npy", rows.images)
-            index = {
-                "labels": rows.labels.tolist(),
-                "ids": rows.ids,
-                "parts": rows.parts,
-                "sha256": sha256_of(working / "images.npy"),
-            }
-            (working / "index.json").write_text(json.dumps(index))
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(working, folder)
-        finally:
-            shutil.rmtree(working, ignore_errors=True)
-        sync_folder(folder.parent)
+def _store(rows: Rows, images: Path) -> None:
+    """Write the array, then the index that vouches for it; programs that do so at once write the same bytes."""
+    remove_leftovers(images.parent)
+    array = io.BytesIO()
+    np.save(array, rows.images, allow_pickle=False)
+    write_atomically(images, array.getvalue())
+    table = {"labels": rows.labels.tolist(), "ids": rows.ids, "parts": rows.parts, "images": sha256_of(images)}
+    text = json.dumps(table).encode()
+    write_atomically(_index(images), hashlib.sha256(text).hexdigest().encode(), b"\n", text)
 
 
-def _load(folder: Path) -> Rows | None:
-    """What ``folder`` holds, or None when nothing is there or it was damaged."""
+def _load(images: Path) -> Rows | None:
+    """What is kept in ``images`` and its index, or None when nothing is there or it was damaged."""
     try:
-        index = json.loads((folder / "index.json").read_text())
-        if sha256_of(folder / "images.npy") != index["sha256"]:
+        seal, text = _index(images).read_bytes().split(b"\n", 1)
+        if hashlib.sha256(text).hexdigest().encode() != seal:
+            return None
+        table = json.loads(text)
+        if sha256_of(images) != table["images"]:
             return None
         # copy-on-write: torch wants a writable array, the file stays as it is
-        images = np.load(folder / "images.npy", mmap_mode="c", allow_pickle=False)
-        return Rows(images, np.array(index["labels"], dtype=np.int64), index["ids"], index["parts"])
-    except (OSError, ValueError, KeyError, TypeError):
+        array = np.load(images, mmap_mode="c", allow_pickle=False)
+        return Rows(array, np.array(table["labels"], dtype=np.int64), table["ids"], table["parts"])
+    except (OSError, ValueError):
         return None
+
+
+def _index(images: Path) -> Path:
+    return images.with_suffix(".rows")

@@ -1,11 +1,12 @@
 """Reader of FER2013 in every form that users have: one CSV, three CSVs, or folders of images."""
 
 import csv
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from utils.datasets.cache import Rows, cached_rows
 from utils.datasets.faces import Faces, Split
@@ -17,6 +18,7 @@ SIDE = 48
 USAGES = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
 FOLDERS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 VAL_SHARE = 0.1
 
 HOW_TO_GET = """{path}: no FER2013 here. Any one of these forms is read:
@@ -73,9 +75,8 @@ def _find(path: Path, cache_dir: Path) -> Rows:
             cache_dir,
             lambda: _join([_parse_csv(file, part) for part, file in files.items()]),
         )
-    if (path / "train").is_dir() and (path / "test").is_dir():
-        images = _list_images(path)
-        return cached_rows([file for file, _, _ in images], cache_dir, lambda: _read_images(path, images))
+    if (path / "train").is_dir() and (path / "test").is_dir() and (images := _list_images(path)):
+        return cached_rows([file for file, _, _ in images], cache_dir, lambda: _read_images(images))
     if path.exists() and not path.is_dir():
         require_file(path)
     raise UserError(HOW_TO_GET.format(path=path))
@@ -119,7 +120,7 @@ def _parse_csv(path: Path, part: str | None) -> Rows:
         labels.append(_label(emotion, where))
         images.append(_pixels(pixels, where))
         if part is None and usage not in USAGES:
-            raise UserError(f"{where}, column Usage: '{usage[:40]}'; expected one of {', '.join(USAGES)}")
+            raise UserError(f"{where}, column Usage: '{_shown(usage)}'; expected one of {', '.join(USAGES)}")
         parts.append(part or USAGES[usage])
         ids.append(f"{parts[-1]}/{counts[parts[-1]]:05d}")
         counts[parts[-1]] += 1
@@ -132,17 +133,20 @@ def _parse_csv(path: Path, part: str | None) -> Rows:
 def _csv_fields(path: Path, with_usage: bool) -> Iterator[tuple[int, str, str, str]]:
     """(row number as a spreadsheet shows it, emotion, pixels, usage) for each row of a CSV."""
     wanted = ["emotion", "pixels"] + ["Usage"] * with_usage
-    number = 1
+    number = 0
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = [name.strip() for name in next(reader, [])]
+            number = 1
             for name in wanted:
                 if header.count(name) != 1:
-                    found = f"header is '{','.join(header)[:60]}'"
+                    found = f"header is '{_shown(','.join(header), 60)}'"
                     raise UserError(f"{path}: {found}; expected the columns {', '.join(wanted)}, each once")
             columns = [header.index(name) for name in wanted]
             for number, row in enumerate(reader, start=2):
+                if not row:  # a blank line
+                    continue
                 if len(row) != len(header):
                     raise UserError(f"{path}: row {number}: {len(row)} columns, expected {len(header)}")
                 emotion, pixels, usage = ([row[column].strip() for column in columns] + [""])[:3]
@@ -150,21 +154,21 @@ def _csv_fields(path: Path, with_usage: bool) -> Iterator[tuple[int, str, str, s
     except UnicodeDecodeError:
         raise UserError(f"{path}: after row {number}: not text in UTF-8") from None
     except csv.Error as error:
-        raise UserError(f"{path}: after row {number}: not a valid CSV row ({error})") from None
+        raise UserError(f"{path}: row {number + 1}: not a valid CSV row ({error})") from None
 
 
 def _label(text: str, where: str) -> int:
     if text.isascii() and text.isdigit() and len(text) <= 2 and int(text) < len(FER2013_CLASSES):
         return int(text)
-    raise UserError(f"{where}, column emotion: '{text[:40]}'; expected a whole number from 0 to 6")
+    raise UserError(f"{where}, column emotion: '{_shown(text)}'; expected a whole number from 0 to 6")
 
 
 def _pixels(text: str, where: str) -> np.ndarray:
     """uint8 [2304] from ``"70 80 82 ..."``."""
     strange = text.encode("utf-8", "replace").translate(None, b"0123456789 ")
     if strange:
-        odd = next(word for word in text.split() if not (word.isascii() and word.isdigit()))
-        raise UserError(f"{where}, column pixels: '{odd[:20]}' is not a whole number from 0 to 255")
+        odd = next(word for word in text.split(" ") if not (word.isascii() and (word.isdigit() or not word)))
+        raise UserError(f"{where}, column pixels: '{_shown(odd, 20)}' is not a whole number from 0 to 255")
     values = np.fromstring(text, dtype=np.int64, sep=" ")
     if len(values) != SIDE * SIDE:
         raise UserError(f"{where}, column pixels: {len(values)} values, expected {SIDE * SIDE}")
@@ -173,12 +177,23 @@ def _pixels(text: str, where: str) -> np.ndarray:
     return values.astype(np.uint8)
 
 
+def _shown(text: str, most: int = 40) -> str:
+    """The start of ``text``, safe to stand in a message of one line."""
+    return "".join(c if c.isprintable() else "?" for c in text[:most])
+
+
 def _list_images(path: Path) -> list[tuple[Path, str, int]]:
-    """(file, part, label) of every image below ``path``, in a fixed order."""
+    """(file, part, label) of every image below ``path``, ordered by part, label and name.
+
+    The order is the same whether folders are called ``happy``, ``Happiness`` or ``3``, and so are the ids.
+    """
     found = []
+    seen: dict[tuple[str, int], Path] = {}
     for name, part in FOLDERS.items():
-        for folder in sorted(p for p in (path / name).glob("*") if p.is_dir()):
-            label = _folder_label(folder)
+        folders = [(_folder_label(p), p) for p in (path / name).glob("*") if p.is_dir()]
+        for label, folder in sorted(folders):
+            if (other := seen.setdefault((part, label), folder)) != folder:
+                raise UserError(f"{folder}: stands for the same part and class as {other}; expected one of them")
             files = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
             found += [(file, part, label) for file in files]
     return found
@@ -193,11 +208,13 @@ def _folder_label(folder: Path) -> int:
     raise UserError(f"{folder}: not the name of a class; expected one of {', '.join(FER2013_CLASSES)} or 0 to 6")
 
 
-def _read_images(path: Path, files: Sequence[tuple[Path, str, int]]) -> Rows:
+def _read_images(files: Sequence[tuple[Path, str, int]]) -> Rows:
     images = np.empty((len(files), SIDE, SIDE), dtype=np.uint8)
-    for index, (file, _, _) in enumerate(files):
-        images[index] = _read_image(file)
-    ids = [file.relative_to(path).as_posix() for file, _, _ in files]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of sizes that are refused here, and of damaged EXIF tags
+        for index, (file, _, _) in enumerate(files):
+            images[index] = _read_image(file)
+    ids = [f"{part}/{FER2013_CLASSES[label]}/{file.name}" for file, part, label in files]
     labels = np.array([label for _, _, label in files], dtype=np.int64)
     return Rows(images, labels, ids, [part for _, part, _ in files])
 
@@ -205,10 +222,12 @@ def _read_images(path: Path, files: Sequence[tuple[Path, str, int]]) -> Rows:
 def _read_image(file: Path) -> np.ndarray:
     require_file(file)
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=("PNG", "JPEG")) as image:  # some of Pillow's other readers start programs
             if image.size != (SIDE, SIDE):  # checked on the header, before any memory is taken
                 width, height = image.size
                 raise UserError(f"{file}: {width}x{height} pixels, expected {SIDE}x{SIDE}")
-            return np.asarray(image.convert("L"))
+            if image.mode not in EIGHT_BIT:  # convert() would clip 16 bits to white
+                raise UserError(f"{file}: pixels of kind {image.mode}; expected 8 bits a channel")
+            return np.asarray(ImageOps.exif_transpose(image).convert("L"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{file}: not a readable image ({error})") from None

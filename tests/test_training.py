@@ -1,0 +1,381 @@
+"""The story of a run from end to end: training, resuming, signals, kills, selection, the one look at the test part."""
+
+import csv
+import dataclasses
+import json
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL, command, environment, start
+
+from trainers.learner import Learner
+from trainers.logs import RunLog
+from trainers.trainer import Trainer, newest_intact
+from utils.checkpoint import Checkpoint, load_checkpoint, rebuild_model
+from utils.config import Config, load_config
+from utils.datasets import Split, load_split
+from utils.errors import Interrupted, TrainingError
+from utils.inference import predict
+from utils.metrics import score
+from utils.predictions import load_predictions, softmax
+from utils.runs import RunFiles, run_files
+from utils.runtime import StopRequest
+
+
+def config_in(folder: Path, *changes: str) -> Config:
+    kept = [text for text in SMALL if text.partition("=")[0] not in {c.partition("=")[0] for c in changes}]
+    folders = [f"{name}={folder / name}" for name in ("log_dir", "checkpoint_dir", "results_dir", "figures_dir")]
+    return load_config(None, [*kept, *folders, *changes])
+
+
+def trainer_in(folder: Path, *changes: str, stop: StopRequest | None = None) -> Trainer:
+    config = config_in(folder, *changes)
+    split = load_split(config)
+    files = run_files("run", config)
+    files.checkpoints.mkdir(parents=True, exist_ok=True)
+    log = RunLog(files.logs, "{}", config.max_epoch_num, split.train.classes, 0)
+    return Trainer(Learner(config, split.train), split, files, log, stop or StopRequest())
+
+
+class StopAfter(StopRequest):
+    """Asks for a stop at the n-th question, as a signal at that moment would."""
+
+    def __init__(self, questions: int) -> None:
+        super().__init__()
+        self.left = questions
+
+    def check(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Interrupted(signal.SIGTERM)
+
+
+def weights_of(checkpoint: Checkpoint) -> list[torch.Tensor]:
+    assert checkpoint.ema is not None
+    tensors = [*checkpoint.model.values(), *checkpoint.ema.values()]
+    for state in checkpoint.optimizer["state"].values():
+        tensors += [value for value in state.values() if isinstance(value, torch.Tensor)]
+    return tensors
+
+
+def assert_same_run(one: RunFiles, two: RunFiles) -> None:
+    for name in ("best", "last"):
+        a, b = load_checkpoint(getattr(one, name)), load_checkpoint(getattr(two, name))
+        for mine, other in zip(weights_of(a), weights_of(b), strict=True):
+            assert torch.equal(mine, other)
+        assert a.metrics == b.metrics
+        assert {**a.progress, "seconds": 0} == {**b.progress, "seconds": 0}
+    assert (one.logs / "metrics.csv").read_bytes() == (two.logs / "metrics.csv").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
+    """A run that was never stopped."""
+    trainer = trainer_in(tmp_path_factory.mktemp("whole"))
+    trainer.fit()
+    return trainer
+
+
+def test_resume_is_the_same_as_never_stopped(whole: Trainer, tmp_path: Path) -> None:
+    steps = whole.learner.batches.steps
+    # in mid-epoch, right after the last step of one, within validation, and in the last epoch
+    for number, questions in enumerate((2, steps, steps + 1, 2 * (steps + 1) + 3)):
+        folder = tmp_path / str(number)
+        first = trainer_in(folder, stop=StopAfter(questions))
+        with pytest.raises(Interrupted):
+            first.fit()
+        second = trainer_in(folder)
+        checkpoint, warning = newest_intact(second.files)
+        assert warning == ""
+        second.resume(checkpoint)
+        second.fit()
+        assert_same_run(whole.files, second.files)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_one_does_not(whole: Trainer, tmp_path: Path) -> None:
+    again, other = trainer_in(tmp_path / "again"), trainer_in(tmp_path / "other", "seed=1")
+    again.fit()
+    other.fit()
+    assert_same_run(whole.files, again.files)
+    mine, theirs = load_checkpoint(whole.files.last).model, load_checkpoint(other.files.last).model
+    assert any(not torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_a_background_thread_changes_nothing(whole: Trainer, tmp_path: Path) -> None:
+    ahead = trainer_in(tmp_path, "num_workers=4")
+    ahead.fit()
+    mine, theirs = load_checkpoint(whole.files.last).model, load_checkpoint(ahead.files.last).model
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_best_is_the_epoch_of_highest_validation_accuracy(whole: Trainer) -> None:
+    with open(whole.files.logs / "metrics.csv") as file:
+        accuracies = [float(row["val_accuracy"]) for row in csv.DictReader(file)]
+    best = load_checkpoint(whole.files.best)
+    assert len(accuracies) == 3
+    assert best.epoch == 1 + int(np.argmax(accuracies))
+    assert best.metrics["accuracy"] == pytest.approx(max(accuracies))
+    assert best.selection["split"] == "val"
+
+
+def test_best_checkpoint_rebuilds_the_weights_that_were_judged(whole: Trainer) -> None:
+    checkpoint = load_checkpoint(whole.files.best)
+    val = whole.split.val
+    probabilities = softmax(predict(rebuild_model(checkpoint), val.images, checkpoint.config)[0])
+    assert dataclasses.asdict(score(probabilities, val.labels))["loss"] == checkpoint.metrics["loss"]
+
+
+def test_training_never_looks_at_the_test_part(tmp_path: Path, whole: Trainer) -> None:
+    trainer = trainer_in(tmp_path)
+    test = dataclasses.replace(trainer.split.test, images=None)  # type: ignore[type-var]
+    trainer.split = Split(trainer.split.name, trainer.split.train, trainer.split.val, test, trainer.split.protocol)  # type: ignore[arg-type]
+    trainer.fit()
+    assert_same_run(whole.files, trainer.files)
+
+
+def test_early_stopping_waits_as_long_as_it_says(tmp_path: Path) -> None:
+    trainer = trainer_in(
+        tmp_path, "max_epoch_num=50", "max_plateau_count=2", "lr=1e-9", "min_lr=0", "schedule=constant", "ema_decay=0"
+    )
+    trainer.fit()
+    history = [row["val_accuracy"] for row in trainer.progress.history]
+    best = int(np.argmax(history))
+    assert len(history) == best + 3
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(tmp_path: Path) -> None:
+    trainer = trainer_in(tmp_path, "max_epoch_num=2", "augment=none", "mixup=0")
+    trainer.train_epoch()
+    trainer.validate()
+    before = {name: tensor.clone() for name, tensor in trainer.learner.model.state_dict().items()}
+    with torch.no_grad():
+        trainer.learner.model.get_parameter("fc.bias").fill_(float("nan"))
+    kept = trainer.files.last.read_bytes()
+    with pytest.raises(TrainingError, match=r"epoch 2, step 1: loss is nan.*last\.pt is intact"):
+        trainer.fit()
+    assert trainer.files.last.read_bytes() == kept
+    after = trainer.learner.model.state_dict()
+    weights = [name for name in before if "running" not in name and "num_batches" not in name and name != "fc.bias"]
+    assert all(torch.equal(before[name], after[name]) for name in weights)
+
+
+def test_nan_on_validation_never_becomes_the_best(tmp_path: Path) -> None:
+    trainer = trainer_in(tmp_path, "ema_decay=0")
+    trainer.train_epoch()
+    with torch.no_grad():
+        trainer.learner.model.get_parameter("fc.bias").fill_(float("nan"))
+    with pytest.raises(TrainingError, match="epoch 1: .*validation are not finite"):
+        trainer.validate()
+    assert not trainer.files.best.exists()
+
+
+def test_a_log_that_cannot_be_written_does_not_stop_training(tmp_path: Path) -> None:
+    trainer = trainer_in(tmp_path, "max_epoch_num=2")
+    trainer.log.close()
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file where a folder should be")
+    with pytest.warns(UserWarning, match="log not written"):
+        trainer.log = RunLog(blocked, "{}", 2, trainer.split.train.classes, 0)
+        trainer.fit()
+    assert trainer.progress.finished
+
+
+def test_damaged_last_falls_back_to_best_and_says_so(whole: Trainer, tmp_path: Path) -> None:
+    files = dataclasses.replace(whole.files, checkpoints=tmp_path)
+    content = bytearray(whole.files.last.read_bytes())
+    content[len(content) // 2] ^= 4
+    files.last.write_bytes(content)
+    files.best.write_bytes(whole.files.best.read_bytes())
+    checkpoint, warning = newest_intact(files)
+    assert checkpoint.epoch == load_checkpoint(whole.files.best).epoch
+    assert "last.pt: damaged (checksum differs); going on from" in warning
+    assert warning.count("\n") == 0
+
+
+# --- as a user starts it ---------------------------------------------------------------------------------------
+
+
+def test_main_fer_from_end_to_end(tmp_path: Path) -> None:
+    done = start(tmp_path, "main_fer.py", *SMALL)
+    assert done.returncode == 0, done.stderr
+    (best,) = tmp_path.glob("saved/checkpoints/*/best.pt")
+    run = best.parent.name
+    assert run.startswith("tiny_resnet_classic_")
+    for path in ("logs/{}/metrics.csv", "logs/{}/curves.png", "logs/{}/report.json", "results/{}.val.npz"):
+        assert (tmp_path / "saved" / path.format(run)).stat().st_size > 0
+    assert list((tmp_path / "saved/logs" / run).glob("events.out.tfevents*"))
+    assert (tmp_path / f"saved/confusion_matrices/{run}.test.png").read_bytes().startswith(b"\x89PNG")
+    dump = load_predictions(tmp_path / f"saved/results/{run}.test.npz")
+    report = json.loads((tmp_path / "saved/logs" / run / "report.json").read_text())
+    assert report["test"]["views"]["accuracy"] == np.mean(dump.probabilities().argmax(1) == dump.targets)
+    assert run in done.stdout
+    assert "opened once" in done.stdout
+
+    again = start(tmp_path, "gen_results.py")
+    assert again.returncode == 0
+    assert "up to date" in again.stdout
+    dumped = (tmp_path / f"saved/results/{run}.test.npz").read_bytes()
+    (tmp_path / f"saved/results/{run}.test.npz").write_bytes(dumped[:-9])  # damaged: made anew
+    anew = start(tmp_path, "gen_results.py", run)
+    assert anew.returncode == 0, anew.stderr
+    assert load_predictions(tmp_path / f"saved/results/{run}.test.npz").targets.tolist() == dump.targets.tolist()
+    more = start(tmp_path, "gen_results.py", str(best.relative_to(tmp_path)), "--views", "4", "--split", "val")
+    assert more.returncode == 0, more.stderr
+    assert load_predictions(tmp_path / f"saved/results/{run}.val.npz").logits.shape[0] == 4
+
+
+def test_tensorboard_has_what_is_promised(whole: Trainer) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    whole.log.close()
+    events = EventAccumulator(str(whole.files.logs))
+    events.Reload()
+    assert {"Accuracy/Train", "Accuracy/Val", "Loss/Train", "Loss/Val", "Learning rate"} <= set(
+        events.Tags()["scalars"]
+    )
+    assert len(events.Scalars("Accuracy/Val")) == 3
+    images = events.Tags()["images"]
+    assert any("Augmented samples" in tag for tag in images)
+    assert any("Confusion matrix" in tag for tag in images)
+    assert "config/text_summary" in events.Tags()["tensors"]
+
+
+def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command("main_fer.py", *arguments),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for_epoch(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch "):
+            return
+    raise AssertionError("ended before its first epoch did")
+
+
+LONG = [text for text in SMALL if not text.startswith("max_epoch_num")] + ["max_epoch_num=200"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_says_so(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    process = started(tmp_path, *LONG)
+    wait_for_epoch(process)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in output
+    (last,) = tmp_path.glob("saved/checkpoints/*/last.pt")
+    assert load_checkpoint(last).progress["finished"] is False
+    assert f"--resume {last.parent.name}" in output
+
+
+def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
+    process = started(tmp_path, *LONG)
+    wait_for_epoch(process)
+    process.send_signal(signal.SIGSTOP)  # so that both arrive before the first one is acted on
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
+    process.communicate(timeout=60)
+    assert process.returncode in (143, 130)
+
+
+def test_kill_at_any_moment_loses_no_finished_checkpoint(tmp_path: Path) -> None:
+    """Kill a run that saves many times a second, again and again; each time its files load and it goes on."""
+    process = started(tmp_path, *LONG)
+    wait_for_epoch(process)
+    chance = random.Random(0)
+    epochs = [0]
+    for _ in range(4):
+        time.sleep(chance.uniform(0.0, 0.4))
+        process.kill()
+        process.communicate()
+        (folder,) = tmp_path.glob("saved/checkpoints/*")
+        for name in ("best.pt", "last.pt"):
+            load_checkpoint(folder / name)
+        epochs.append(load_checkpoint(folder / "last.pt").epoch)
+        process = started(tmp_path, "--resume", folder.name)
+        wait_for_epoch(process)
+    process.kill()
+    process.communicate()
+    assert epochs == sorted(epochs)
+    assert epochs[-1] >= 4
+    assert len(list(folder.glob(".*.tmp"))) <= 1  # those of earlier dead processes are gone
+
+
+def test_resume_refuses_new_settings_and_unknown_runs(tmp_path: Path) -> None:
+    done = start(tmp_path, "main_fer.py", "--resume", "x", "lr=1")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "a resumed run keeps its settings" in done.stderr
+    done = start(tmp_path, "main_fer.py", "--resume", "nothing")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "no run 'nothing'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "code", "message"),
+    [
+        ("arch=resnet81", 2, "unknown model 'resnet81'; closest: resnet18"),
+        ("device=cuda:7", 4, "device 'cuda:7' is not on this machine"),
+        ("device=toaster", 2, "device 'toaster' is unknown"),
+        ("num_classes=8", 2, "num_classes is 8; sample has 7"),
+        ("weights=nowhere.pt", 2, "nowhere.pt"),
+        ("image_size=16 arch=alexnet", 2, "alexnet"),
+        ("distributed=1", 2, "distributed must be false"),
+        ("stem=conv3", 2, "stem"),
+        ("lr=1e30", 2, "lr must be a number above 0"),
+        ("--chek", 2, "did you mean --check?"),
+        ("--config=missing.json", 2, "missing.json: no such file"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(tmp_path: Path, setting: str, code: int, message: str) -> None:
+    if torch.cuda.is_available() and "cuda" in setting:
+        pytest.skip("this machine has CUDA devices")
+    done = start(tmp_path, "main_fer.py", *SMALL, *setting.split())
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
+    assert message in done.stderr
+    assert not list(tmp_path.rglob("checkpoints/*"))
+
+
+def test_an_exploding_training_exits_with_3(tmp_path: Path) -> None:
+    done = start(
+        tmp_path,
+        "main_fer.py",
+        *SMALL,
+        "lr=100",
+        "schedule=constant",
+        "ema_decay=0",
+        "normalize=none",
+        "momentum=0.999",
+    )
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "epoch " in done.stderr
+    assert "try a smaller lr than 100" in done.stderr
+
+
+def test_missing_data_say_what_goes_where(tmp_path: Path) -> None:
+    done = start(tmp_path, "main_fer.py")
+    assert done.returncode == 2
+    assert "saved/data/fer2013/fer2013.csv" in done.stderr
+    assert "make train" in done.stderr
+    assert done.stderr.count("\n") < 12
+
+
+def test_check_prints_and_writes_no_run(tmp_path: Path) -> None:
+    done = start(tmp_path, "main_fer.py", "--check", *SMALL)
+    assert done.returncode == 0, done.stderr
+    for words in ("test images with an exact copy in train", "parameters", "GFLOP", "GB", "steps an epoch", "minutes"):
+        assert words in done.stdout
+    assert not (tmp_path / "saved").exists()
