@@ -5,17 +5,15 @@ import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from utils.arrays import read_npy
 from utils.cli import Parser, run_cli
 from utils.config import load_config
+from utils.ensemble import ENSEMBLE, greedy, table
 from utils.errors import UserError
 from utils.files import write_atomically
-from utils.metrics import mcnemar, score
 from utils.predictions import Predictions, combine, load_predictions, probability_dump, save_predictions
-from utils.report import without_copies
 
 
 def main() -> None:
@@ -28,85 +26,21 @@ def main() -> None:
         raise UserError(f"{config.results_dir}: no dumps *.test.npz; python gen_results.py makes them")
     members = _load(paths, arguments.targets)
     names = [_name(path) for path in paths]
+    combine(members, names)  # refuses what does not belong together, chosen or not
     chosen, how = list(range(len(members))), "all members"
     if arguments.select == "greedy":
-        validation = _load([_validation_dump(path) for path in paths], None)
+        validation = [_load_validation(path) for path in paths]
         chosen = greedy(validation, [f"{name} (val)" for name in names])
         how = f"members chosen greedily on val: {', '.join(names[i] for i in chosen)}"
     ensemble = combine([members[i] for i in chosen], [names[i] for i in chosen])
-    split = str(ensemble.meta.get("split") or "given")
+    stem = folder / _stem(arguments.name, ensemble)
     rows = table(members, names, ensemble)
-    _print(rows, ensemble, how)
-    stem = folder / f"{arguments.name}.{split}"
     selection = {"members": how, "split": "val" if arguments.select == "greedy" else "none"}
     ensemble = replace(ensemble, meta={**ensemble.meta, "selection": selection})
     save_predictions(ensemble, stem.with_name(stem.name + ".npz"))
     _write_csv(rows, stem.with_name(stem.name + ".csv"))
+    _print(rows, ensemble, how)
     print(f"\nwritten: {stem}.npz, {stem}.csv")
-
-
-def greedy(validation: Sequence[Predictions], names: Sequence[str]) -> list[int]:
-    """Choose members one by one, each the one that raises validation accuracy most, while it rises.
-
-    Args:
-        validation: predictions of all candidates for the validation part (any order of images).
-        names: what to call them in messages.
-
-    Returns:
-        Indices of the chosen members, in the order of choice. (Caruana et al., ICML 2004, without repeats.)
-    """
-    targets = validation[0].targets
-    joined = combine(validation, names)  # refuses what does not belong together
-    order = {identity: index for index, identity in enumerate(joined.ids)}
-    probabilities = []
-    for member in validation:
-        place = np.argsort([order[identity] for identity in member.ids])
-        probabilities.append(member.part(place).probabilities())
-    chosen: list[int] = []
-    total, best = np.zeros_like(probabilities[0]), -1.0
-    while len(chosen) < len(validation):
-        left = [index for index in range(len(validation)) if index not in chosen]
-        accuracy = {i: float(np.mean((total + probabilities[i]).argmax(1) == targets)) for i in left}
-        winner = max(left, key=lambda i: accuracy[i])
-        if accuracy[winner] <= best:
-            break
-        best = accuracy[winner]
-        chosen.append(winner)
-        total += probabilities[winner]
-    return chosen
-
-
-def table(members: Sequence[Predictions], names: Sequence[str], ensemble: Predictions) -> list[dict[str, object]]:
-    """One row for each member and one for the ensemble: accuracy, interval, F1, ECE, McNemar.
-
-    McNemar's p-value compares each row with the member of the highest accuracy.
-    """
-    place = {identity: index for index, identity in enumerate(ensemble.ids)}
-    everyone = [*zip(names, members, strict=True), ("ensemble", ensemble)]
-    hits = {}
-    for name, one in everyone:
-        hit = one.probabilities().argmax(1) == one.targets
-        hits[name] = hit[np.argsort([place[identity] for identity in one.ids])]
-    best = max(names, key=lambda name: hits[name].mean())
-    rows: list[dict[str, object]] = []
-    for name, one in everyone:
-        all_images, clean = score(one.probabilities(), one.targets), without_copies(one)
-        rows.append(
-            {
-                "name": name,
-                "accuracy": all_images.accuracy,
-                "low": all_images.interval[0],
-                "high": all_images.interval[1],
-                "balanced_accuracy": all_images.balanced_accuracy,
-                "macro_f1": all_images.macro_f1,
-                "ece": all_images.ece,
-                "accuracy_without_copies": score(clean.probabilities(), clean.targets).accuracy,
-                "images": all_images.images,
-                "mcnemar_p_against_best_member": mcnemar(hits[name], hits[best]),
-                "best_member": name == best,
-            }
-        )
-    return rows
 
 
 def _parser() -> Parser:
@@ -115,7 +49,7 @@ def _parser() -> Parser:
     parser.add_argument("--targets", help="with .npy dumps: the true classes, .npy [N]")
     parser.add_argument("--select", choices=("all", "greedy"), default="all", help="which members (default all)")
     parser.add_argument("--on", choices=("val",), default="val", help="what chooses members: validation dumps only")
-    parser.add_argument("--name", default="ensemble", help="name of what is written (default ensemble)")
+    parser.add_argument("--name", default=ENSEMBLE, help="name of what is written (default ensemble)")
     parser.add_argument("--out", help="folder that is written to (default: results_dir of the settings)")
     parser.add_argument("--config", help="settings file that says where results lie")
     return parser
@@ -123,18 +57,30 @@ def _parser() -> Parser:
 
 def _all_dumps(folder: Path) -> list[Path]:
     """Every run's test dump; an earlier ensemble is no member."""
-    return [path for path in sorted(folder.glob("*.test.npz")) if load_predictions(path).meta.get("run") != "ensemble"]
+    return [path for path in sorted(folder.glob("*.test.npz")) if load_predictions(path).meta.get("run") != ENSEMBLE]
 
 
 def _name(path: Path) -> str:
     return path.name.removesuffix(path.suffix).removesuffix(".test").removesuffix(".val")
 
 
-def _validation_dump(path: Path) -> Path:
-    other = path.with_name(path.name.replace(".test.npz", ".val.npz"))
-    if other == path or not other.is_file():
+def _load_validation(path: Path) -> Predictions:
+    """The validation dump beside the test dump ``path``; whatever else lies under its name is refused."""
+    other = path.with_name(path.name.removesuffix(".test.npz") + ".val.npz")
+    if not path.name.endswith(".test.npz") or not other.is_file():
         raise UserError(f"{path}: no validation dump {other.name} beside it; python gen_results.py --split val")
-    return other
+    validation = load_predictions(other)
+    if validation.meta.get("split") != "val":
+        raise UserError(f"{other}: holds predictions for '{validation.meta.get('split')}'; only 'val' chooses members")
+    return validation
+
+
+def _stem(name: str, ensemble: Predictions) -> str:
+    """How what is written is called; a name, or a split in a stranger's dump, must not lead out of the folder."""
+    stem = f"{name}.{ensemble.meta.get('split') or 'given'}"
+    if Path(stem).name != stem or not stem.isprintable() or len(stem.encode()) > 200:
+        raise UserError(f"{stem[:80]!r}: not the name of a file; --name takes letters, digits and . _ -")
+    return stem
 
 
 def _load(paths: Sequence[Path], targets: str | None) -> list[Predictions]:
@@ -149,7 +95,7 @@ def _load(paths: Sequence[Path], targets: str | None) -> list[Predictions]:
     return [probability_dump(read_npy(path), truth, str(path), targets) for path in bare]
 
 
-def _print(rows: Sequence[dict[str, object]], ensemble: Predictions, how: str) -> None:
+def _print(rows: Sequence[dict[str, Any]], ensemble: Predictions, how: str) -> None:
     width = max(len(str(row["name"])) for row in rows) + 1
     print(f"{'':{width}s} accuracy  95 % interval    no copies  balanced     F1    ECE  McNemar p against best member")
     for row in rows:
@@ -162,7 +108,7 @@ def _print(rows: Sequence[dict[str, object]], ensemble: Predictions, how: str) -
     print(f"\n{len(ensemble.targets)} images; {how}; unweighted")
 
 
-def _write_csv(rows: Sequence[dict[str, object]], path: Path) -> None:
+def _write_csv(rows: Sequence[dict[str, Any]], path: Path) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()

@@ -124,7 +124,7 @@ def faces_sheet_figure(images: np.ndarray, row_names: Sequence[str], title: str)
     for row, column in np.ndindex(rows, columns):
         sheet[row * step : row * step + size, column * step : column * step + size] = images[row, column]
     names = [short(name) for name in row_names]
-    margin = 0.15 + inches(names)
+    margin = 0.35 + inches(names)
     across = max(WIDTH - margin, 0.35 * columns)
     down = across * sheet.shape[0] / sheet.shape[1] + (0.5 if title else 0.1)
     with style():

@@ -78,10 +78,7 @@ def test_expressions_of_one_person_differ_where_the_face_moves():
 def test_intensity_zero_is_a_face_at_rest_and_more_moves_it_further():
     rest = draw_face(FER2013_CLASSES.index("neutral"), subject=2, seed=0)
     smile = FER2013_CLASSES.index("happy")
-    moved = [
-        np.abs(draw_face(smile, subject=2, seed=0, intensity=i) - rest.astype(float)).mean()
-        for i in (0, 0.5, 1)
-    ]
+    moved = [np.abs(draw_face(smile, subject=2, seed=0, intensity=i) - rest.astype(float)).mean() for i in (0, 0.5, 1)]
     assert moved[0] == 0 < moved[1] < moved[2]
 
 
@@ -94,9 +91,7 @@ def test_the_tables_name_every_expression_and_only_known_action_units():
     assert set(PROTOTYPES) == set(NEIGHBOURS) == set(FER2013_CLASSES)
     parts = [part for forms in PROTOTYPES.values() for code in forms if code for part in code.split("+")]
     assert all(int(part[:-1]) in ACTION_UNITS and part[-1] in "ABCDE" for part in parts)
-    assert all(
-        name not in others and set(others) <= set(FER2013_CLASSES) for name, others in NEIGHBOURS.items()
-    )
+    assert all(name not in others and set(others) <= set(FER2013_CLASSES) for name, others in NEIGHBOURS.items())
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Reading files that may be anything, and writing files so that a kill at any instant loses nothing."""
 
 import contextlib
+import glob
 import hashlib
 import os
 import re
@@ -115,9 +116,14 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete the unfinished files that processes no longer alive have left in ``folder``."""
-    for path in folder.glob(".*.tmp"):
+def remove_leftovers(folder: Path, start: str = "") -> None:
+    """Delete the unfinished files that processes no longer alive have left in ``folder``.
+
+    Args:
+        folder: need not be there.
+        start: what the names of the finished files would begin with.
+    """
+    for path in folder.glob(f".{glob.escape(start)}*.tmp"):
         match = _TEMPORARY.fullmatch(path.name)
         if match and not _alive(int(match.group(1))):
             with contextlib.suppress(OSError):  # not ours to delete, or a folder

@@ -147,5 +147,6 @@ def _identity(checkpoint: Checkpoint, config: Config) -> dict[str, object]:
         "epoch": checkpoint.epoch,
         "selection": checkpoint.selection,
         "training_seconds": checkpoint.progress.get("seconds"),
+        "config": dataclasses.asdict(config),
         "environment": checkpoint.environment,
     }

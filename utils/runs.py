@@ -52,11 +52,15 @@ class RunFiles:
             lock = open(self.checkpoints / ".lock", "w")  # noqa: SIM115 - closed by the block below
         with lock:
             if fcntl is not None:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except (BlockingIOError, PermissionError):
-                    raise UserError(f"{self.checkpoints}: another program is at work in this run") from None
+                with machine_errors(self.checkpoints, 0):  # a file system without locks
+                    try:
+                        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    except (BlockingIOError, PermissionError):
+                        raise UserError(f"{self.checkpoints}: another program is at work in this run") from None
             remove_leftovers(self.checkpoints)
+            remove_leftovers(self.logs)
+            for shared in (self.results, self.figures):
+                remove_leftovers(shared, f"{self.name}.")
             yield
 
 

@@ -1,0 +1,311 @@
+"""One training step against written-out formulas; what is not finite never reaches the weights."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from trainers import learner as learner_module
+from trainers.learner import AUXILIARY_WEIGHT, Learner, class_weights
+from utils.config import Config
+from utils.datasets.faces import Faces
+from utils.errors import TrainingError
+from utils.labels import FER2013_CLASSES
+from utils.optim import AveragedWeights
+from utils.randomness import stream_seed
+
+# Plain gradient descent on a linear network, so that every number can be had by hand.
+PLAIN = Config(
+    image_size=8,
+    in_channels=1,
+    augment="none",
+    optimizer="sgd",
+    momentum=0.0,
+    weight_decay=0.0,
+    lr=0.1,
+    schedule="constant",
+    batch_size=8,
+    device="cpu",
+    precision="fp32",
+    channels_last="off",
+    threads=1,
+)
+REAL = dataclasses.replace(
+    PLAIN, arch="tiny_resnet", image_size=16, augment="fast", momentum=0.9, mixup=0.3, drop_rate=0.3, batch_size=16
+)
+
+
+class Linear(nn.Module):
+    """One linear layer and, on request, a second one as auxiliary head."""
+
+    def __init__(self, auxiliary: bool = False) -> None:
+        super().__init__()
+        self.head = nn.Linear(64, 7)
+        self.auxiliary = nn.Linear(64, 7) if auxiliary else None
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        flat = images.flatten(1)
+        if self.auxiliary is not None and self.training:
+            return self.head(flat), self.auxiliary(flat)
+        return self.head(flat)
+
+
+def faces(count: int = 40, side: int = 8) -> Faces:
+    random = np.random.default_rng(0)
+    labels = random.choice(7, count, p=[0.3, 0.05, 0.05, 0.2, 0.1, 0.2, 0.1])
+    images = random.integers(0, 256, (count, side, side), dtype=np.uint8)
+    return Faces(images, labels, [str(i) for i in range(count)], None, FER2013_CLASSES)
+
+
+@pytest.fixture
+def linear(monkeypatch):
+    """A learner of the linear network with some settings changed."""
+
+    def build(auxiliary: bool = False, **changes) -> Learner:
+        monkeypatch.setattr(learner_module, "network", lambda config: Linear(auxiliary))
+        learner = Learner(dataclasses.replace(PLAIN, **changes), faces())
+        learner.model.train()
+        return learner
+
+    return build
+
+
+def batch(count: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(count, 1, 8, 8, generator=generator), torch.arange(count) % 7
+
+
+def weights(model: nn.Module) -> list[torch.Tensor]:
+    return [value.clone() for value in model.state_dict().values()]
+
+
+def assert_same(one: list[torch.Tensor], other: list[torch.Tensor]) -> None:
+    assert len(one) == len(other) and all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def own_loss(logits: np.ndarray, targets: np.ndarray, by_class: np.ndarray | None = None) -> float:
+    """Mean cross-entropy of soft targets [B, C], each term weighed by its class."""
+    shifted = logits - logits.max(1, keepdims=True)
+    logs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    return float(-(targets * logs * (1 if by_class is None else by_class)).sum(1).mean())
+
+
+def head(learner: Learner, images: torch.Tensor, name: str = "head") -> np.ndarray:
+    layer = getattr(learner.model, name)
+    flat = images.flatten(1).double().numpy()
+    return flat @ layer.weight.detach().double().numpy().T + layer.bias.detach().double().numpy()
+
+
+def one_hot(labels: torch.Tensor) -> np.ndarray:
+    return np.eye(7)[labels.numpy()]
+
+
+# ------------------------------------------------------------------------------------------------ what a step does
+
+
+def test_a_plain_step_is_gradient_descent_on_the_cross_entropy(linear):
+    learner = linear()
+    images, labels = batch()
+    logits, before = head(learner, images), learner.model.head.weight.detach().double().numpy().copy()
+    result = learner.train_step(images, labels, 0, 0)
+    assert result.loss == pytest.approx(own_loss(logits, one_hot(labels)), rel=1e-5)
+    assert result.images == 8 and result.hits == (logits.argmax(1) == labels.numpy()).sum()
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    gradient = (shares - one_hot(labels)).T @ images.flatten(1).double().numpy() / 8
+    np.testing.assert_allclose(learner.model.head.weight.detach().numpy(), before - 0.1 * gradient, atol=1e-6)
+
+
+def test_the_learning_rate_of_the_schedule_is_used(linear):
+    learner = linear(schedule="step", steplr=1, min_lr=0.0)
+    images, labels = batch()
+    for epoch, rate in ((0, 0.1), (1, 0.01), (2, 0.001)):
+        learner.train_step(images, labels, epoch, 0)
+        assert [group["lr"] for group in learner.optimizer.param_groups] == pytest.approx([rate])
+
+
+def test_label_smoothing(linear):
+    learner = linear(label_smoothing=0.2)
+    images, labels = batch()
+    expected = own_loss(head(learner, images), 0.8 * one_hot(labels) + 0.2 / 7)
+    assert learner.train_step(images, labels, 0, 0).loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_class_weights_are_inverse_frequencies_and_one_on_average_over_the_images():
+    counts = np.array([3995, 436, 4097, 7215, 4830, 3171, 4965])
+    got = class_weights(counts).numpy()
+    np.testing.assert_allclose(got, counts.sum() / (7 * counts), rtol=1e-6)
+    assert (got * counts).sum() / counts.sum() == pytest.approx(1)
+    assert np.isfinite(class_weights(np.array([0, 5])).numpy()).all()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_weighted_loss(linear, smoothing):
+    learner = linear(weighted_loss=True, label_smoothing=smoothing)
+    images, labels = batch()
+    counts = np.maximum(faces().counts(), 1)
+    by_class = counts.sum() / (7 * counts)
+    targets = (1 - smoothing) * one_hot(labels) + smoothing / 7
+    expected = own_loss(head(learner, images), targets, by_class)
+    assert learner.train_step(images, labels, 0, 0).loss == pytest.approx(expected, rel=1e-5)
+    assert linear().class_weights is None
+
+
+def test_mixup_blends_each_image_and_target_with_its_neighbours(linear):
+    learner = linear(mixup=0.4)
+    images, labels = batch()
+    number = 3 * learner.batches.steps + 2
+    share = np.random.default_rng(stream_seed(0, 2, number)).beta(0.4, 0.4)
+    partner = [7, 0, 1, 2, 3, 4, 5, 6]
+    mixed = share * images + (1 - share) * images[partner]
+    targets = share * one_hot(labels) + (1 - share) * one_hot(labels)[partner]
+    expected = own_loss(head(learner, mixed), targets)
+    assert learner.train_step(images, labels, 3, 2).loss == pytest.approx(expected, rel=1e-5)
+    assert not np.isclose(expected, own_loss(head(learner, images), one_hot(labels)))
+
+
+def test_the_auxiliary_head_counts_with_its_weight(linear):
+    learner = linear(auxiliary=True)
+    images, labels = batch()
+    main, extra = (
+        own_loss(head(learner, images), one_hot(labels)),
+        own_loss(head(learner, images, "auxiliary"), one_hot(labels)),
+    )
+    hits = (head(learner, images).argmax(1) == labels.numpy()).sum()
+    result = learner.train_step(images, labels, 0, 0)
+    assert AUXILIARY_WEIGHT == 0.4 and result.loss == pytest.approx(main + 0.4 * extra, rel=1e-5)
+    assert result.hits == hits
+
+
+def gradient_norm(learner: Learner, images: torch.Tensor, labels: torch.Tensor) -> float:
+    loss = F.cross_entropy(learner.model(images), labels)
+    gradients = torch.autograd.grad(loss, list(learner.model.parameters()))
+    return float(sum((g**2).sum() for g in gradients) ** 0.5)
+
+
+@pytest.mark.parametrize("limit", [0.05, 1e3])
+def test_the_gradient_is_clipped_to_its_largest_norm(linear, limit):
+    learner = linear(grad_clip=limit)
+    images, labels = batch()
+    norm = gradient_norm(learner, images, labels)
+    assert 0.05 < norm < 1e3
+    before = weights(learner.model)
+    learner.train_step(images, labels, 0, 0)
+    moved = sum(((a - b) ** 2).sum() for a, b in zip(before, weights(learner.model), strict=True)) ** 0.5
+    assert float(moved) == pytest.approx(0.1 * min(limit, norm), rel=1e-3)
+
+
+# ------------------------------------------------------------------------------------------------ what is not finite
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf")])
+def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(linear, poison):
+    learner = linear(ema_decay=0.9)
+    images, labels = batch()
+    learner.train_step(images, labels, 0, 0)
+    before, averaged = weights(learner.model), weights(learner.judged)
+    state = learner.optimizer.state_dict()
+    images[3, 0, 2, 2] = poison
+    with pytest.raises(
+        TrainingError, match=r"^epoch 3, step 5: loss is (nan|inf); try a smaller lr than 0\.1"
+    ) as caught:
+        learner.train_step(images, labels, 2, 4)
+    assert caught.value.exit_code == 3 and "\n" not in str(caught.value)
+    assert_same(weights(learner.model), before)
+    assert_same(weights(learner.judged), averaged)
+    assert learner.optimizer.state_dict() == state
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_touched(linear):
+    learner = linear(grad_clip=1.0)
+    images, labels = batch()
+    before = weights(learner.model)
+    learner.model.head.weight.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(TrainingError, match="^epoch 1, step 2: norm of the gradient is (nan|inf)"):
+        learner.train_step(images, labels, 0, 1)
+    assert_same(weights(learner.model), before)
+
+
+def test_weights_that_have_grown_too_large_stop_the_training(linear):
+    learner = linear(lr=100.0)
+    images, labels = batch()
+    with torch.no_grad():
+        learner.model.head.weight.copy_(torch.full((7, 64), 1e38) * torch.arange(7)[:, None])
+    before = weights(learner.model)
+    with pytest.raises(TrainingError, match="loss is (nan|inf); try a smaller lr than 100, or grad_clip=1$"):
+        learner.train_step(images, labels, 0, 0)
+    assert_same(weights(learner.model), before)
+
+
+# ------------------------------------------------------------------------------------------------ seeds
+
+
+def trained(config: Config, epochs: int = 2) -> Learner:
+    learner = Learner(config, faces(40, 16))
+    learner.model.train()
+    for epoch in range(epochs):
+        for step, (images, labels) in enumerate(learner.batches.epoch(epoch)):
+            learner.train_step(images, labels, epoch, step)
+    return learner
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
+    first = trained(REAL)
+    torch.manual_seed(99)
+    torch.rand(5)
+    assert_same(weights(trained(REAL).model), weights(first.model))
+    assert_same(weights(trained(dataclasses.replace(REAL, num_workers=1)).model), weights(first.model))
+    other = trained(dataclasses.replace(REAL, seed=1))
+    assert not torch.equal(next(other.model.parameters()), next(first.model.parameters()))
+
+
+def test_another_seed_begins_with_other_weights():
+    first, again, other = (Learner(dataclasses.replace(REAL, seed=seed), faces(40, 16)) for seed in (0, 0, 1))
+    assert_same(weights(first.model), weights(again.model))
+    assert not torch.equal(next(first.model.parameters()), next(other.model.parameters()))
+
+
+def test_dropout_and_mixup_of_a_step_do_not_depend_on_what_came_before():
+    learner = Learner(REAL, faces(40, 16))
+    learner.model.train()
+    images, labels = next(iter(learner.batches.epoch(0)))
+    state = {name: value.clone() for name, value in learner.model.state_dict().items()}
+    first = learner.train_step(images, labels, 1, 1).loss
+    learner.model.load_state_dict(state)
+    torch.rand(1000)
+    assert learner.train_step(images, labels, 1, 1).loss == first
+    learner.model.load_state_dict(state)
+    assert learner.train_step(images, labels, 1, 2).loss != first
+
+
+# ------------------------------------------------------------------------------------------------ averaged weights
+
+
+def test_the_averaged_network_is_judged(linear):
+    learner = linear(ema_decay=0.9)
+    reference = AveragedWeights(learner.model, 0.9)
+    assert learner.judged is learner.averaged.model and learner.judged is not learner.model
+    images, labels = batch()
+    for step in range(3):
+        learner.train_step(images, labels, 1, step)
+        reference.update(learner.model, learner.batches.steps + step)
+    assert_same(weights(learner.judged), weights(reference.model))
+    assert not torch.equal(learner.judged.head.weight, learner.model.head.weight)
+
+
+def test_without_averaging_the_network_itself_is_judged(linear):
+    learner = linear()
+    assert learner.averaged is None and learner.judged is learner.model
+
+
+def test_a_network_with_an_auxiliary_head_trains():
+    config = dataclasses.replace(PLAIN, arch="inception_v3", image_size=75, in_channels=3, batch_size=2, lr=1e-3)
+    learner = Learner(config, faces(4, 16))
+    learner.model.train()
+    images, labels = next(iter(learner.batches.epoch(0)))
+    auxiliary = learner.model.AuxLogits.fc.weight
+    before = auxiliary.detach().clone()
+    result = learner.train_step(images, labels, 0, 0)
+    assert np.isfinite(result.loss) and not torch.equal(auxiliary.detach(), before)

@@ -1,0 +1,83 @@
+"""Ensembles from dumps: which members, and what each of them and their average is worth."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from utils.metrics import mcnemar, score
+from utils.predictions import Predictions, combine
+from utils.report import without_copies
+
+ENSEMBLE = "ensemble"
+
+
+def greedy(validation: Sequence[Predictions], names: Sequence[str]) -> list[int]:
+    """Choose members one by one, each the one that raises validation accuracy most, while it rises.
+
+    Args:
+        validation: predictions of all candidates for the validation part (any order of images).
+        names: what to call them in messages.
+
+    Returns:
+        Indices of the chosen members, in the order of choice. (Caruana et al., ICML 2004, without repeats.)
+    """
+    targets = validation[0].targets
+    combine(validation, names)  # refuses what does not belong together
+    probabilities = [in_order_of(validation[0].ids, member).probabilities() for member in validation]
+    chosen: list[int] = []
+    total, best = np.zeros_like(probabilities[0]), -1.0
+    while len(chosen) < len(validation):
+        left = [index for index in range(len(validation)) if index not in chosen]
+        accuracy = {i: float(np.mean((total + probabilities[i]).argmax(1) == targets)) for i in left}
+        winner = max(left, key=lambda i: accuracy[i])
+        if accuracy[winner] <= best:
+            break
+        best = accuracy[winner]
+        chosen.append(winner)
+        total += probabilities[winner]
+    return chosen
+
+
+def table(members: Sequence[Predictions], names: Sequence[str], ensemble: Predictions) -> list[dict[str, Any]]:
+    """One row for each member and one for the ensemble: accuracy, interval, F1, ECE, McNemar.
+
+    McNemar's p-value compares each row with the member of the highest accuracy.
+    """
+    everyone = [(name, in_order_of(ensemble.ids, member)) for name, member in zip(names, members, strict=True)]
+    everyone.append((ENSEMBLE, ensemble))
+    hits = [one.probabilities().argmax(1) == one.targets for _, one in everyone]
+    best = max(range(len(members)), key=lambda index: hits[index].mean())
+    fresh = in_part(ensemble.ids, without_copies(ensemble).ids)
+    rows: list[dict[str, Any]] = []
+    for index, (name, one) in enumerate(everyone):
+        scores = score(one.probabilities(), one.targets)
+        rows.append(
+            {
+                "name": name,
+                "accuracy": scores.accuracy,
+                "low": scores.interval[0],
+                "high": scores.interval[1],
+                "balanced_accuracy": scores.balanced_accuracy,
+                "macro_f1": scores.macro_f1,
+                "ece": scores.ece,
+                "accuracy_without_copies": float(hits[index][fresh].mean()) if fresh.any() else math.nan,
+                "images": scores.images,
+                "mcnemar_p_against_best_member": mcnemar(hits[index], hits[best]),
+                "best_member": index == best,
+            }
+        )
+    return rows
+
+
+def in_order_of(ids: Sequence[str], predictions: Predictions) -> Predictions:
+    """``predictions`` with its images in the order of ``ids``, which must be the same images."""
+    place = {identity: index for index, identity in enumerate(predictions.ids)}
+    return predictions.part(np.array([place[identity] for identity in ids]))
+
+
+def in_part(ids: Sequence[str], part: Sequence[str]) -> np.ndarray:
+    """bool [N]: which of ``ids`` stand in ``part``."""
+    known = set(part)
+    return np.array([identity in known for identity in ids])
