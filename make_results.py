@@ -86,6 +86,7 @@ def results_text(runs: dict[str, tuple[Predictions, Predictions]]) -> str:
         together = combine(tests, names), combine([validation for validation, _ in runs.values()], names)
         lines.append(_row(f"**average of the {len(runs)}**", ("", ""), judge(together[1]), judge(together[0])))
         lines += ["", *_ensemble_lines(table(tests, names, together[0]))]
+    lines += ["", _copies_line(tests[0])]
     lines += ["", *_recall_lines(runs)]
     lines += ["", "Commands, in the order of the table:", "", "```", *[_command(test) for test in tests], "```"]
     return "\n".join(lines)
@@ -154,6 +155,12 @@ def _ensemble_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
     p = ensemble["mcnemar_p_against_best_member"]
     verdict = "distinguishable" if p < 0.05 else "not distinguishable"
     return [f"The average lies {gain:+.2f} points from its best member ({verdict}: McNemar p = {p:.1g})."]
+
+
+def _copies_line(test: Predictions) -> str:
+    copies = len(test.meta["copies_in_train"])
+    share = copies / len(test.targets)
+    return f"{copies} of the {len(test.targets)} test images ({share:.1%}) have an exact copy in the training part."
 
 
 def _all_views(judged: dict[str, Scores]) -> Scores:

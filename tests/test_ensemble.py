@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gen_ensemble import greedy, table
+import gen_ensemble
+from utils.cli import run_cli
+from utils.ensemble import greedy, table
 from utils.metrics import score
 from utils.predictions import Predictions, combine, load_predictions, save_predictions, softmax
 
@@ -38,19 +41,43 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, *arguments: object, **options) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """The program in a process of its own, as a user starts it."""
     command = [sys.executable, str(ROOT / "gen_ensemble.py"), *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, **options)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
 
 
-def refused(folder: Path, *arguments: object) -> str:
+@pytest.fixture
+def called(capfd, monkeypatch):
+    """The same in this process, which saves the seconds that importing torch takes."""
+
+    def call(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", ["gen_ensemble.py", *map(str, arguments)])
+        earlier = signal.getsignal(signal.SIGTERM)
+        try:
+            with pytest.raises(SystemExit) as ended:
+                run_cli(gen_ensemble.main)
+        finally:
+            signal.signal(signal.SIGTERM, earlier)
+        return subprocess.CompletedProcess(sys.argv, ended.value.code, *capfd.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def refused(called):
     """The one line that the program ends with; nothing is written."""
-    before = sorted(folder.rglob("*"))
-    ended = run(folder, *arguments)
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert len(ended.stderr.splitlines()) == 1
-    assert sorted(folder.rglob("*")) == before
-    return ended.stderr.strip()
+
+    def call(folder: Path, *arguments: object) -> str:
+        before = sorted(folder.rglob("*"))
+        ended = called(folder, *arguments)
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert len(ended.stderr.splitlines()) == 1
+        assert sorted(folder.rglob("*")) == before
+        return ended.stderr.strip()
+
+    return call
 
 
 def rows_of(path: Path) -> dict[str, dict[str, str]]:
@@ -78,16 +105,16 @@ def test_table_and_dump_of_all_members(folder):
     assert dump.meta["members"] == ["fair", "good", "lucky"] and dump.meta["selection"]["split"] == "none"
 
 
-def test_second_start_writes_the_same_bytes_and_takes_no_ensemble_for_a_member(folder):
-    assert run(folder).returncode == 0
+def test_second_start_writes_the_same_bytes_and_takes_no_ensemble_for_a_member(folder, called):
+    assert called(folder).returncode == 0
     written = [folder / "saved" / "results" / f"ensemble.test.{kind}" for kind in ("npz", "csv")]
     before = [path.read_bytes() for path in written]
-    assert run(folder).returncode == 0
+    assert called(folder).returncode == 0
     assert [path.read_bytes() for path in written] == before
 
 
-def test_greedy_looks_at_validation_alone(folder):
-    ended = run(folder, "--select", "greedy", "--name", "chosen")
+def test_greedy_looks_at_validation_alone(folder, called):
+    ended = called(folder, "--select", "greedy", "--name", "chosen")
     assert (ended.returncode, ended.stderr) == (0, "")
     dump = load_predictions(folder / "saved" / "results" / "chosen.test.npz")
     assert "lucky" not in dump.meta["members"] and "good" in dump.meta["members"]
@@ -97,13 +124,13 @@ def test_greedy_looks_at_validation_alone(folder):
     assert list(rows) == ["fair", "good", "lucky", "ensemble"]
 
 
-def test_greedy_without_validation_dumps(folder):
+def test_greedy_without_validation_dumps(folder, refused):
     (folder / "saved" / "results" / "good.val.npz").unlink()
     message = refused(folder, "--select", "greedy")
     assert message.startswith("saved/results/good.test.npz: no validation dump good.val.npz beside it")
 
 
-def test_greedy_refuses_test_predictions_under_the_name_of_validation(folder):
+def test_greedy_refuses_test_predictions_under_the_name_of_validation(folder, refused):
     results = folder / "saved" / "results"
     for name in ("good", "fair", "lucky"):
         (results / f"{name}.val.npz").write_bytes((results / f"{name}.test.npz").read_bytes())
@@ -123,10 +150,10 @@ def test_greedy_needs_no_particular_order_of_images():
     assert greedy(members[:1], ["a"]) == [0]
 
 
-def test_members_of_one_name_have_rows_of_their_own(folder):
+def test_members_of_one_name_have_rows_of_their_own(folder, called):
     (folder / "other").mkdir()
     save_predictions(drawn(7, skill=-1.0), folder / "other" / "good.test.npz")
-    ended = run(folder, "saved/results/good.test.npz", "other/good.test.npz", "--out", folder / "out")
+    ended = called(folder, "saved/results/good.test.npz", "other/good.test.npz", "--out", folder / "out")
     assert ended.returncode == 0
     with open(folder / "out" / "ensemble.test.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -142,11 +169,11 @@ def test_table_where_every_image_is_a_copy():
     assert rows[0]["accuracy"] == rows[1]["accuracy"] > 0.5
 
 
-def test_bare_probabilities(tmp_path):
+def test_bare_probabilities(tmp_path, refused, called):
     members = [softmax(drawn(seed).logits).mean(0) for seed in (0, 1)]
     for name, array in (("a", members[0]), ("b", members[1]), ("t", drawn(0).targets)):
         np.save(tmp_path / f"{name}.npy", array)
-    ended = run(tmp_path, "a.npy", "b.npy", "--targets", "t.npy", "--out", "out")
+    ended = called(tmp_path, "a.npy", "b.npy", "--targets", "t.npy", "--out", "out")
     assert (ended.returncode, ended.stderr) == (0, "")
     rows = rows_of(tmp_path / "out" / "ensemble.given.csv")
     assert list(rows) == ["a", "b", "ensemble"]
@@ -159,13 +186,13 @@ def test_bare_probabilities(tmp_path):
     assert "logits.npy: holds values that are negative" in refused(tmp_path, "logits.npy", "--targets", "t.npy")
 
 
-def test_bare_and_named_predictions_do_not_mix(folder):
+def test_bare_and_named_predictions_do_not_mix(folder, refused):
     np.save(folder / "a.npy", softmax(drawn(0).logits).mean(0))
     message = refused(folder, "a.npy", "saved/results/good.test.npz", "--targets", "a.npy")
     assert message == "a.npy: has no image ids, so it cannot be joined with .npz dumps"
 
 
-def test_validation_among_test_dumps(folder):
+def test_validation_among_test_dumps(folder, refused):
     message = refused(folder, "saved/results/good.test.npz", "saved/results/fair.val.npz")
     assert message == 'fair: split "val" differs from "test" of good'
 
@@ -185,47 +212,52 @@ def test_validation_among_test_dumps(folder):
         (["saved/results/good.test.npz"] * 2, "good: the same predictions as good; each member counts once"),
     ],
 )
-def test_wrong_command_lines(folder, arguments, message):
+def test_wrong_command_lines(folder, arguments, message, refused):
     assert message in refused(folder, *arguments)
 
 
-def test_no_dumps(tmp_path):
+def test_misspelt_option_in_a_process_of_its_own(folder):
+    ended = run(folder, "--slect", "greedy")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "unknown option --slect; did you mean --select?\n"
+
+
+def test_no_dumps(tmp_path, refused):
     assert refused(tmp_path) == "saved/results: no dumps *.test.npz; python gen_results.py makes them"
 
 
-def test_split_of_a_stranger_does_not_lead_out_of_the_folder(tmp_path):
+def test_split_of_a_stranger_does_not_lead_out_of_the_folder(tmp_path, refused):
     save_predictions(drawn(0, split="../../evil"), tmp_path / "a" / "b" / "x.npz")
     assert "not the name of a file" in refused(tmp_path, "a/b/x.npz", "--out", "a/b")
 
 
-def test_damaged_dump_is_named(folder):
+def test_damaged_dump_is_named(folder, refused):
     path = folder / "saved" / "results" / "good.test.npz"
     path.write_bytes(path.read_bytes()[:-100])
     assert refused(folder).startswith("saved/results/good.test.npz: damaged")
 
 
-def test_settings_say_where_results_lie(folder):
+def test_settings_say_where_results_lie(folder, called):
     (folder / "my.json").write_text(json.dumps({"results_dir": str(folder / "saved" / "results")}))
     elsewhere = folder / "elsewhere"
     elsewhere.mkdir()
-    assert run(elsewhere, "--config", folder / "my.json").returncode == 0
+    assert called(elsewhere, "--config", folder / "my.json").returncode == 0
     assert (folder / "saved" / "results" / "ensemble.test.csv").is_file()
 
 
-def test_folder_that_cannot_be_written(folder):
-    ended = run(folder, "--out", "/proc/nowhere")
+def test_folder_that_cannot_be_written(folder, called):
+    ended = called(folder, "--out", "/proc/nowhere")
     assert ended.returncode == 4
     assert ended.stderr.startswith("/proc/nowhere/ensemble.test.npz: cannot be written")
     assert len(ended.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_reader_that_leaves_early_costs_no_result(folder, unbuffered):
+def test_reader_that_leaves_early_costs_no_result(folder):
     reader, writer = os.pipe()
     os.close(reader)
     try:
         command = [sys.executable, str(ROOT / "gen_ensemble.py")]
-        environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+        environment = os.environ | {"PYTHONUNBUFFERED": "1"}  # so that the very first line meets the closed pipe
         ended = subprocess.run(command, cwd=folder, stdout=writer, stderr=subprocess.PIPE, timeout=120, env=environment)
     finally:
         os.close(writer)

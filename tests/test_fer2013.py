@@ -390,7 +390,8 @@ BAD_IMAGES = {
     "10000x10000": (png_header(10000, 10000), "10000x10000 pixels, expected 48x48"),
     "right size, no pixels": (png_header(48, 48), "not a readable image"),
     "16-bit": (encoded(Image.fromarray(np.full((48, 48), 40000, np.uint16))), "expected 8 bits a channel"),
-    "a program for a printer": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 48 48\n", "not a readable image"),
+    "a program for a printer": (encoded(FACE, "EPS"), "cannot identify image file"),  # reading it would run it
+    "another format": (encoded(FACE, "GIF"), "cannot identify image file"),
 }
 
 

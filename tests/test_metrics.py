@@ -116,6 +116,8 @@ def test_calibration_error_at_the_corners():
     certain = np.eye(3)[[0, 1, 2, 0]]
     assert expected_calibration_error(certain, np.array([0, 1, 2, 0])) == 0
     assert expected_calibration_error(certain, np.array([1, 2, 0, 1])) == 1
+    edge = np.array([[0.5, 0.5], [0.625, 0.375]])  # a confidence on an edge belongs to the bin below it
+    assert expected_calibration_error(edge, np.array([0, 1]), bins=4) == pytest.approx((0.5 + 0.625) / 2)
     even = np.full((4, 4), 0.25)
     assert expected_calibration_error(even, np.array([0, 1, 2, 3])) == pytest.approx(0)
 

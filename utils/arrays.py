@@ -54,7 +54,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
                     name = member.filename.removesuffix(".npy")
                     arrays[name] = _read_array(file, member.file_size, f"{path}: array {name}")
             return arrays
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError, OverflowError) as error:
         raise UserError(f"{path}: damaged, or not an .npz file ({error})") from None
 
 

@@ -31,12 +31,13 @@ _CALLS = re.compile(r"collections OrderedDict|torch\._utils _rebuild_tensor_v2|t
 _BROKEN = (
     zipfile.BadZipFile,
     RuntimeError,
-    ValueError,
+    ArithmeticError,
     LookupError,
-    EOFError,
-    AssertionError,
+    ValueError,
     TypeError,
     AttributeError,
+    AssertionError,
+    EOFError,
 )
 _KINDS = {"run": str, "config": dict, "classes": list, "epoch": int, "step": int, "model": dict} | dict.fromkeys(
     ("metrics", "selection", "data", "optimizer", "scheduler", "progress", "environment"), dict

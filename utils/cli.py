@@ -1,6 +1,7 @@
 """What all command lines share: options, one-line errors, exit codes."""
 
 import argparse
+import logging
 import os
 import re
 import signal
@@ -43,6 +44,9 @@ def run_cli(main: Callable[[], None]) -> NoReturn:
     An error that the user can mend is one line on standard error; a bug keeps its traceback.
     """
     signal.signal(signal.SIGTERM, _terminated)
+    models = logging.getLogger("models")  # says which initial weights fitted
+    models.setLevel(logging.INFO)
+    models.addHandler(logging.StreamHandler())
     try:
         main()
         print(end="", flush=True)  # like any print, nothing where standard output is closed
