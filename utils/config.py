@@ -2,31 +2,14 @@
 
 import dataclasses
 import json
-import math
-import types
-import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError, closest
 from utils.files import read_small_text
-
-
-def setting(
-    default: Any,
-    doc: str,
-    *,
-    choices: tuple[str, ...] | None = None,
-    least: float | None = None,
-    most: float | None = None,
-    above: float | None = None,
-    name: bool = False,
-) -> Any:
-    """One documented setting: its default, what it does, and which values it takes."""
-    limits = {"doc": doc, "choices": choices, "least": least, "most": most, "above": above, "name": name}
-    return field(default=default, metadata=limits)
+from utils.settings import base_type, check_value, kind_of, schema_entry, setting, short
 
 
 @dataclass(frozen=True)
@@ -151,20 +134,7 @@ def config_from_dict(values: Mapping[str, Any], source: str) -> Config:
 def json_schema() -> dict[str, Any]:
     """The JSON Schema that editors use to complete and check configuration files."""
     properties: dict[str, Any] = {"$schema": {"type": "string"}}
-    for name, f in FIELDS.items():
-        limits = f.metadata
-        entry: dict[str, Any] = {"description": limits["doc"], "default": f.default, "type": _json_type(f)}
-        if limits["choices"]:
-            entry["enum"] = list(limits["choices"])
-        for key, keyword in (("least", "minimum"), ("most", "maximum"), ("above", "exclusiveMinimum")):
-            if limits[key] is not None:
-                entry[keyword] = limits[key]
-        if _base_type(f) is str and not limits["choices"]:
-            entry |= {"minLength": 1, "maxLength": 100 if limits["name"] else 1000}
-        if _base_type(f) is bool:
-            del entry["type"]
-            entry["enum"] = [True, False, 0, 1]
-        properties[name] = entry
+    properties |= {name: schema_entry(f) for name, f in FIELDS.items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Settings of one run",
@@ -181,7 +151,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for key, value in pairs:
             if key in values:
-                raise UserError(f"{path}: setting '{_short(key)}' stands twice")
+                raise UserError(f"{path}: setting '{short(key)}' stands twice")
             values[key] = value
         return values
 
@@ -195,7 +165,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:  # an integer of thousands of digits
         raise UserError(f"{path}: {str(error).split(';')[0].lower()}") from None
     if not isinstance(values, dict):
-        raise UserError(f"{path}: expected one object of settings in braces; got {_kind(values)}")
+        raise UserError(f"{path}: expected one object of settings in braces; got {kind_of(values)}")
     values.pop("$schema", None)
     return values
 
@@ -205,9 +175,9 @@ def _parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
     for text in overrides:
         key, equals, raw = text.partition("=")
         if not equals:
-            raise UserError(f"command line: expected key=value; got '{_short(text)}'")
+            raise UserError(f"command line: expected key=value; got '{short(text)}'")
         values[key] = raw
-        if key in FIELDS and _base_type(FIELDS[key]) is not str:
+        if key in FIELDS and base_type(FIELDS[key]) is not str:
             try:
                 values[key] = json.loads(raw)
             except (ValueError, RecursionError):
@@ -224,96 +194,8 @@ def _check(key: str, value: Any, source: str) -> Any:
         key = str(key)  # a checkpoint's table may have keys of any kind
         near = closest(key[:100], FIELDS, 1)
         hint = f"did you mean '{near[0]}'?" if near else "python main_fer.py --help lists all"
-        raise UserError(f"{source}: unknown setting '{_short(key)}'; {hint}")
-    f = FIELDS[key]
-    kind = _base_type(f)
-    wrong = UserError(f"{source}: {key} must be {_allowed(f)}; got {_shown(value)}")
-    if value is None:
-        if kind is not f.type:
-            return None
-        raise wrong
-    if kind is bool:
-        if not isinstance(value, int) or value not in (True, False):
-            raise wrong
-        return bool(value)
-    if kind is str:
-        return _check_text(f, value, wrong)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise wrong
-    if isinstance(value, float) and not (math.isfinite(value) and (kind is float or value.is_integer())):
-        raise wrong
-    least, most, above = f.metadata["least"], f.metadata["most"], f.metadata["above"]
-    if (least is not None and value < least) or (most is not None and value > most):
-        raise wrong
-    if above is not None and value <= above:
-        raise wrong
-    return kind(value)
-
-
-def _check_text(f: dataclasses.Field[Any], value: Any, wrong: UserError) -> str:
-    choices = f.metadata["choices"]
-    if not isinstance(value, str) or not value or len(value) > 1000 or not value.isprintable():
-        raise wrong
-    if choices and value not in choices:
-        near = closest(value.lower(), choices, 1)
-        raise UserError(f"{wrong}; did you mean '{near[0]}'?" if near else str(wrong))
-    if f.metadata["name"] and not (len(value.encode()) <= 100 and all(c.isalnum() or c in "._-+=" for c in value)):
-        raise wrong
-    return value
-
-
-def _base_type(f: dataclasses.Field[Any]) -> Any:
-    """The type of a setting, without the ``None`` of an optional one."""
-    if isinstance(f.type, types.UnionType):
-        return next(kind for kind in typing.get_args(f.type) if kind is not types.NoneType)
-    return f.type
-
-
-def _json_type(f: dataclasses.Field[Any]) -> Any:
-    name = {str: "string", int: "integer", float: "number", bool: "boolean"}[_base_type(f)]
-    return [name, "null"] if _base_type(f) is not f.type else name
-
-
-def _allowed(f: dataclasses.Field[Any]) -> str:
-    """In words, which values a setting takes."""
-    limits = f.metadata
-    if limits["choices"]:
-        return "one of " + ", ".join(limits["choices"])
-    if limits["name"]:
-        return "a name of letters, digits and . _ - + = (at most 100 bytes)"
-    kind = _base_type(f)
-    words = {str: "a text on one line", bool: "true or false", int: "a whole number", float: "a number"}[kind]
-    if limits["above"] is not None:
-        words += f" above {limits['above']:g}"
-    elif limits["least"] is not None:
-        words += f" from {limits['least']:g}"
-    if limits["most"] is not None:
-        words += f" to {limits['most']:g}"
-    return words + (" or null" if kind is not f.type else "")
-
-
-def _kind(value: Any) -> str:
-    names: dict[type, str] = {
-        str: "text",
-        bool: "true or false",
-        list: "a list",
-        dict: "an object",
-        type(None): "null",
-    }
-    return names.get(type(value), "a number")
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, str):
-        return f"{_short(json.dumps(value, ensure_ascii=False))} (text)"
-    if isinstance(value, int) and abs(value) > 10**60:  # Python refuses to spell out thousands of digits
-        return "a number of more than 60 digits"
-    return _short(json.dumps(value)) if isinstance(value, (bool, int, float, type(None))) else _kind(value)
-
-
-def _short(text: str) -> str:
-    text = "".join(c if c.isprintable() else "?" for c in text)
-    return text if len(text) <= 60 else text[:57] + "..."
+        raise UserError(f"{source}: unknown setting '{short(key)}'; {hint}")
+    return check_value(FIELDS[key], value, source)
 
 
 if __name__ == "__main__":
