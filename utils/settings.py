@@ -116,6 +116,7 @@ def _allowed(f: dataclasses.Field[Any]) -> str:
 
 
 def kind_of(value: Any) -> str:
+    """What kind of JSON value this is, in words."""
     names: dict[type, str] = {
         str: "text",
         bool: "true or false",
@@ -135,5 +136,6 @@ def _shown(value: Any) -> str:
 
 
 def short(text: str) -> str:
+    """``text`` fit for a message: printable, at most 60 characters."""
     text = "".join(c if c.isprintable() else "?" for c in text)
     return text if len(text) <= 60 else text[:57] + "..."
