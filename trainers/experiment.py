@@ -27,7 +27,6 @@ from utils.runtime import StopRequest, resolve
 from Visualization.figures import confusion_matrix_figure, training_curves_figure
 from Visualization.saving import save_figure
 
-SAMPLE = "sample"
 # A resumed run keeps its settings; only where it runs and where its data lie may change.
 MAY_CHANGE = ("data_path", "cache_dir", "checkpoint_dir", "device", "threads", "num_workers")
 
@@ -155,16 +154,6 @@ def _draw_confusion(predictions: Predictions, judged: dict[str, Scores], files: 
 
 
 def _what_next(files: RunFiles, config: Config) -> str:
-    if config.dataset == SAMPLE:
-        steps = (
-            ("python main_fer.py", "says how to get FER2013, or trains on it"),
-            (f"make train SETTINGS='max_epoch_num={2 * config.max_epoch_num}'", "train longer, or change any setting"),
-        )
-    else:
-        steps = (
-            ("python gen_ensemble.py", "average all runs that you have"),
-            ("python main_fer.py arch=NAME", "train another network; python -m models lists them"),
-        )
     return f"""
 checkpoint        {files.best}  (epoch chosen on validation; {files.last.name} is the newest)
 logs              {files.logs}  (tensorboard --logdir {config.log_dir})
@@ -172,8 +161,10 @@ curves            {files.logs / "curves.png"}
 predictions       {files.dump("test")}
 confusion matrix  {files.figures / f"{files.name}.test.png"}
 
-next
-""" + "\n".join(f"  {command:44s}  {what}" for command, what in steps)
+next, after '. .venv/bin/activate':
+  python -m models                          the networks that there are
+  python main_fer.py arch=NAME key=value    train one of them on FER2013; says how to get the data
+  python gen_ensemble.py                    average the runs that you have"""
 
 
 def _refuse_changes(settings: list[str]) -> None:
