@@ -1,6 +1,5 @@
 """What a training would be, said before it begins: data, network, memory and time."""
 
-import resource
 import statistics
 import sys
 import time
@@ -12,6 +11,11 @@ from trainers.learner import Learner
 from utils.config import FIELDS, Config
 from utils.datasets.duplicates import count_leaks
 from utils.datasets.faces import Split
+
+try:
+    import resource
+except ImportError:  # not on Windows, where the peak is not shown
+    resource = None  # type: ignore[assignment]
 
 TIMED_STEPS = 3
 
@@ -65,5 +69,7 @@ def _seconds_per_step(learner: Learner) -> float:
 def _peak_memory(config: Config) -> int:
     if config.device.startswith("cuda"):
         return torch.cuda.max_memory_allocated()
+    if resource is None:
+        return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

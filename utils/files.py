@@ -159,6 +159,8 @@ def _megabytes(size: int) -> str:
 
 
 def _alive(process: int) -> bool:
+    if os.name == "nt":  # there, signal 0 would be Ctrl-C
+        return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:
