@@ -56,8 +56,25 @@ def _parser() -> Parser:
 
 
 def _all_dumps(folder: Path) -> list[Path]:
-    """Every run's test dump; an earlier ensemble is no member."""
-    return [path for path in sorted(folder.glob("*.test.npz")) if load_predictions(path).meta.get("run") != ENSEMBLE]
+    """The test dumps of all runs on the data of the newest one; what is left out is said.
+
+    An earlier ensemble is no member, and a run that was repeated with the same outcome counts once.
+    """
+    paths = sorted(folder.glob("*.test.npz"), key=lambda path: (path.stat().st_mtime, path.name))
+    dumps = {path: dump for path in paths if (dump := load_predictions(path)).meta.get("run") != ENSEMBLE}
+    if not dumps:
+        return []
+    wanted, kept, seen = list(dumps.values())[-1].meta.get("data"), [], set()
+    for path, dump in dumps.items():
+        content = dump.logits.tobytes()
+        if dump.meta.get("data") != wanted:
+            print(f"left out, of other data: {path}")
+        elif content in seen:
+            print(f"left out, equal to an earlier one: {path}")
+        else:
+            kept.append(path)
+            seen.add(content)
+    return sorted(kept)
 
 
 def _name(path: Path) -> str:
@@ -103,7 +120,7 @@ def _print(rows: Sequence[dict[str, Any]], ensemble: Predictions, how: str) -> N
         print(
             f"{row['name']:{width}s} {row['accuracy']:8.2%}  {row['low']:.2%}-{row['high']:.2%}"
             f"  {row['accuracy_without_copies']:8.2%}  {row['balanced_accuracy']:8.2%}  {row['macro_f1']:.3f}"
-            f"  {row['ece']:.3f}  {p}"
+            f"  {row['ece']:.3f}  {p}{'' if row['averaged'] or row['name'] == ENSEMBLE else '  (not chosen)'}"
         )
     print(f"\n{len(ensemble.targets)} images; {how}; unweighted")
 

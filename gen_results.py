@@ -1,7 +1,9 @@
 """Dump the predictions of trained runs: python gen_results.py [RUN or checkpoint file ...]."""
 
+import sys
 from pathlib import Path
 
+from utils.checkpoint import load_checkpoint
 from utils.cli import Parser, run_cli
 from utils.config import Config, load_config
 from utils.datasets import Split, load_split
@@ -26,37 +28,66 @@ def main() -> None:
     names = arguments.runs or list_runs(config)
     if not names:
         raise UserError(f"{config.checkpoint_dir}: no runs; train one first: python main_fer.py, or make train")
+    failed = []
     with StopRequest().listening() as stop:
-        splits: dict[tuple[str, ...], Split] = {}
+        dumper = Dumper(arguments.split, arguments.views, arguments.device, config, stop)
         for name in names:
-            recognizer = Recognizer(_checkpoint(name, config), device=arguments.device)
-            _dump(recognizer, arguments.split, arguments.views, Path(config.results_dir), splits, stop)
+            try:
+                dumper.dump(name)
+            except UserError as error:
+                if len(names) == 1:
+                    raise
+                print(error, file=sys.stderr)
+                failed.append(name)
+    if failed:
+        raise UserError(f"no dump of {len(failed)} of {len(names)} runs: {', '.join(failed)}")
 
 
-def _checkpoint(name: str, config: Config) -> Path:
-    return Path(name) if name.endswith(".pt") else find_run(name, config).best
+class Dumper:
+    """Dumps one part of the data for one run after another; data that runs share are read once."""
+
+    def __init__(self, part: str, views: int | None, device: str | None, config: Config, stop: StopRequest) -> None:
+        self.part, self.views, self.device, self.config, self.stop = part, views, device, config, stop
+        self._read: dict[tuple[object, ...], Split] = {}
+
+    def dump(self, name: str) -> None:
+        """Write ``saved/results/<run>.<part>.npz`` for the run or checkpoint file ``name``, unless it is up to date.
+
+        Raises:
+            UserError: no such run, a damaged file, other data, or a training that has not ended.
+        """
+        path = Path(name) if name.endswith(".pt") else find_run(name, self.config).best
+        if self.part == "test":
+            _refuse_unfinished(path)
+        recognizer = Recognizer(path, device=self.device)
+        views = self.views or recognizer.config.views
+        target = Path(self.config.results_dir) / f"{recognizer.checkpoint.run}.{self.part}.npz"
+        if _up_to_date(target, recognizer, views):
+            print(f"{target}: up to date")
+            return
+        split = self._split(recognizer.config)
+        predictions = recognizer.predict(split, self.part, views=views, between_batches=self.stop.check)
+        save_predictions(predictions, target)
+        print(f"{target}\n{scores_table(judge(predictions), predictions.classes, views)}\n")
+
+    def _split(self, config: Config) -> Split:
+        key = (config.dataset, config.data_path, config.sample_faces, config.sample_seed)
+        if key not in self._read:
+            self._read[key] = load_split(config)
+        return self._read[key]
 
 
-def _dump(
-    recognizer: Recognizer,
-    part: str,
-    views: int | None,
-    folder: Path,
-    splits: dict[tuple[str, ...], Split],
-    stop: StopRequest,
-) -> None:
-    run, config = recognizer.checkpoint.run, recognizer.checkpoint.config
-    path = folder / f"{run}.{part}.npz"
-    views = views or config.views
-    if _up_to_date(path, recognizer, views):
-        print(f"{path}: up to date")
-        return
-    key = (config.dataset, config.data_path, str(config.sample_faces), str(config.sample_seed))
-    if key not in splits:
-        splits[key] = load_split(config)
-    predictions = recognizer.predict(splits[key], part, views=views, between_batches=stop.check)
-    save_predictions(predictions, path)
-    print(f"{path}\n{scores_table(judge(predictions), predictions.classes, views)}\n")
+def _refuse_unfinished(path: Path) -> None:
+    """The test part is opened after training, not during it.
+
+    Raises:
+        UserError: the run that ``path`` belongs to has not ended.
+    """
+    last = path.with_name("last.pt")
+    if last.is_file() and not load_checkpoint(last).progress.get("finished"):
+        raise UserError(
+            f"{path.parent}: training has not ended, so the test part stays closed; --resume it, or --split val"
+        )
 
 
 def _up_to_date(path: Path, recognizer: Recognizer, views: int) -> bool:

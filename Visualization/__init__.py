@@ -1,5 +1,1 @@
 """Pictures of what a run did: figures from arrays, and the command lines that draw and save them."""
-
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parent.parent

@@ -140,6 +140,21 @@ def faces_sheet_figure(images: np.ndarray, row_names: Sequence[str], title: str)
     return figure
 
 
+def labelled_images_figure(images: np.ndarray, names: Sequence[str]) -> Figure:
+    """A grid of pictures, each under its name; images: uint8 [N, S, S, 1 or 3], N names."""
+    columns = min(8, len(images))
+    rows = -(-len(images) // columns)
+    with style():
+        figure = Figure(figsize=(1.1 * columns, 1.3 * rows), layout="constrained")
+        for place in range(rows * columns):
+            axes = figure.add_subplot(rows, columns, place + 1)
+            axes.set_axis_off()
+            if place < len(images):
+                axes.imshow(images[place].squeeze(-1) if images.shape[-1] == 1 else images[place], cmap="gray")
+                axes.set_title(plain(short(names[place])), fontsize=8)
+    return figure
+
+
 def _name_classes(axes: Axes, columns: Sequence[str], rows: Sequence[str], across: float) -> None:
     """Name columns and rows of a matrix ``across`` inches wide; rule white lines between the cells."""
     places = range(len(columns))

@@ -8,13 +8,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a start as a file, from any folder
 
 import matplotlib
-import numpy as np
 
 from utils.cli import Parser, run_cli
 from utils.errors import MachineError, UserError
-from utils.metrics import confusion_matrix, score
 from utils.predictions import Predictions, load_predictions
-from Visualization import ROOT
+from utils.report import confusion
 from Visualization.figures import confusion_matrix_figure
 from Visualization.saving import save_figure
 
@@ -32,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.usetex:
         _require_tex()
     kinds = ("png", "pdf") if options.format == "both" else (options.format,)
-    for dump in _find_dumps(options.dumps or [ROOT / "saved" / "results"]):
+    for dump in _find_dumps(options.dumps or [Path("saved/results")]):
         files = [options.out / f"{dump.stem}.{kind}" for kind in kinds]
         draw(dump, files, views=options.views, usetex=options.usetex)
         print(*files, sep="\n")
@@ -55,12 +53,9 @@ def draw(dump: Path, files: Sequence[Path], *, views: int | None = None, usetex:
     available = len(predictions.logits)
     if views is not None and not 1 <= views <= available:
         raise UserError(f"{dump}: --views must be 1 to {available}, the views in this dump; got {views}")
-    probabilities = predictions.probabilities(views)
-    classes = predictions.classes
-    matrix = confusion_matrix(probabilities.argmax(1), predictions.targets, len(classes))
+    matrix, subtitle = confusion(predictions, views)
     with matplotlib.rc_context({"text.usetex": usetex}):
-        subtitle = _subtitle(probabilities, predictions.targets, views or available)
-        figure = confusion_matrix_figure(matrix, classes, _title(predictions, dump), subtitle)
+        figure = confusion_matrix_figure(matrix, predictions.classes, _title(predictions, dump), subtitle)
         for file in files:
             try:
                 save_figure(figure, file)
@@ -79,7 +74,7 @@ def _parser() -> Parser:
         metavar="DUMP.npz",
         help="dumps, or folders of them; default: saved/results",
     )
-    parser.add_argument("--out", type=Path, default=ROOT / "saved" / "confusion_matrices", help="folder to write into")
+    parser.add_argument("--out", type=Path, default=Path("saved/confusion_matrices"), help="folder to write into")
     parser.add_argument("--format", choices=("png", "pdf", "both"), default="both", help="default: both")
     parser.add_argument("--views", type=int, help="average only the first so many test-time views; default: all")
     parser.add_argument("--usetex", action="store_true", help="set the text with TeX, which must be installed")
@@ -110,13 +105,6 @@ def _title(predictions: Predictions, dump: Path) -> str:
     """The run and the part of the data, as far as the dump knows them."""
     run, split = (predictions.meta.get(key) for key in ("run", "split"))
     return f"{run or dump.stem}, {split}" if split else str(run or dump.stem)
-
-
-def _subtitle(probabilities: np.ndarray, targets: np.ndarray, views: int) -> str:
-    scores = score(probabilities, targets)
-    low, high = scores.interval
-    counted = f"{scores.images:,} image{'s' * (scores.images != 1)}, {views} view{'s' * (views != 1)}"
-    return f"accuracy {scores.accuracy:.2%} (95% interval {100 * low:.2f}–{100 * high:.2f}%), {counted}"
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from Visualization.saving import save_figure
 def main() -> None:
     """Read the command line and draw."""
     parser = Parser("A sheet of the built-in drawn faces: one row for each expression, one column for each person.")
-    parser.add_argument("--people", type=int, default=7, help="columns (default 7)")
+    parser.add_argument("--people", type=int, default=10, help="columns (default 10)")
     parser.add_argument("--seed", type=int, default=0, help="who they are (default 0)")
     parser.add_argument("--size", type=int, default=160, help="pixels of each face (default 160)")
     parser.add_argument("--out", type=Path, default=Path("docs/drawn_faces.png"), help="PNG or PDF")

@@ -7,6 +7,14 @@ from collections.abc import Iterable
 class ModelError(ValueError):
     """A wrong name, option, input size or weights file; its text is one line meant for the user."""
 
+    exit_code = 2
+
+
+class DownloadError(ModelError):
+    """Weights could not be downloaded, for want of a network for example."""
+
+    exit_code = 4
+
 
 def closest(name: str, known: Iterable[str], count: int = 3) -> str:
     """Returns the names in `known` nearest to `name`, comma-separated, best first."""

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from models.errors import ModelError
 
-WRAPPERS = ("net", "state_dict", "model")  # keys under which training programs keep the network
+# Keys under which training programs keep the network; averaged weights, where there are any, are the ones judged.
+WRAPPERS = ("ema", "net", "state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.")  # left by DataParallel and by torch.compile
 MAX_EXPANSION = 50  # torch stores its archives uncompressed, so honest files are near 1
 MAX_BYTES = 8 * 2**30

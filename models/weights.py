@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from models.errors import ModelError
+from models.errors import DownloadError, ModelError
 from models.weight_files import read_weights
 
 DOWNLOAD_TIMEOUT = 20.0  # seconds without an answer
@@ -111,7 +111,7 @@ def download_imagenet(source: str) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(target), digest[1] if digest else None, progress=False)
     except (OSError, RuntimeError, http.client.HTTPException) as error:
-        raise ModelError(
+        raise DownloadError(
             f"cannot download the imagenet weights of {source} ({error}); "
             f"place {url} at {target}, or give the file's path as weights"
         ) from None

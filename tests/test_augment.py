@@ -9,8 +9,6 @@ from PIL import Image
 from scipy import ndimage
 
 from utils.augment import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     VIEWS,
     Affine,
     _drawn_affine,
@@ -371,11 +369,11 @@ def test_no_normalisation_is_zero_to_one():
 
 def test_imagenet_normalisation():
     config = Config(normalize="imagenet")
-    assert IMAGENET_MEAN == (0.485, 0.456, 0.406) and IMAGENET_STD == (0.229, 0.224, 0.225)
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     grey = normalized(SHARP, config)
     assert grey.shape == (6, 3, 48, 48)
     for channel in range(3):
-        expected = (NOISE / 255 - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel]
+        expected = (NOISE / 255 - mean[channel]) / std[channel]
         np.testing.assert_allclose(grey[:, channel].numpy(), expected, atol=1e-5)
     colour = torch.stack([SHARP, SHARP, SHARP], dim=-1)
     torch.testing.assert_close(normalized(colour, config), grey, rtol=0, atol=0)

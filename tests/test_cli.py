@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = """
 import os, signal, sys
 sys.modules["models"] = type(sys)("models")  # keeps torch, and so seconds, out of a test of exit codes
-sys.modules["models"].ModelError = type("ModelError", (ValueError,), {{}})
+sys.modules["models"].ModelError = type("ModelError", (ValueError,), {{"exit_code": 2}})
 from models import ModelError
 from utils.cli import Parser, run_cli
 from utils.errors import Interrupted, MachineError, TrainingError, UserError

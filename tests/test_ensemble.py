@@ -264,3 +264,27 @@ def test_reader_that_leaves_early_costs_no_result(folder):
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert load_predictions(folder / "saved" / "results" / "ensemble.test.npz").meta["run"] == "ensemble"
     assert (folder / "saved" / "results" / "ensemble.test.csv").is_file()
+
+
+def test_without_names_only_runs_on_the_newest_data_are_averaged_each_once(folder, called):
+    results = folder / "saved" / "results"
+    other = results / "elsewhere.test.npz"
+    save_predictions(drawn(7, data="other"), other)
+    os.utime(other, (1, 1))
+    (results / "again.test.npz").write_bytes((results / "good.test.npz").read_bytes())
+    done = called(folder)
+    assert done.returncode == 0, done.stderr
+    assert f"left out, of other data: {other.relative_to(folder)}" in done.stdout
+    assert "left out, equal to an earlier one:" in done.stdout
+    members = load_predictions(results / "ensemble.test.npz").meta["members"]
+    assert len(members) == 3
+    assert "elsewhere" not in members
+
+
+def test_the_table_says_who_was_chosen(folder, called):
+    assert called(folder, "--select", "greedy", "--on", "val").returncode == 0
+    with open(folder / "saved" / "results" / "ensemble.test.csv") as file:
+        averaged = {row["name"]: row["averaged"] for row in csv.DictReader(file)}
+    members = load_predictions(folder / "saved" / "results" / "ensemble.test.npz").meta["members"]
+    assert {name for name, value in averaged.items() if value == "True"} == set(members)
+    assert averaged["lucky"] == "False"

@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
+from conftest import ROOT
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -16,7 +17,7 @@ from PIL import Image
 from utils.errors import MachineError, UserError
 from utils.labels import FER2013_CLASSES
 from utils.predictions import Predictions, save_predictions
-from Visualization import ROOT, gen_confusion_matrix
+from Visualization import gen_confusion_matrix
 
 SCRIPT = ROOT / "Visualization" / "gen_confusion_matrix.py"
 
@@ -51,7 +52,7 @@ def test_command_says_run_split_accuracy_interval_images_and_views(tmp_path, mon
 def test_command_draws_every_dump_of_the_default_folder(tmp_path, monkeypatch, capsys):
     for name in ("a.test", "a.val", "b.test"):
         dump(tmp_path / "saved" / "results" / f"{name}.npz")
-    monkeypatch.setattr(gen_confusion_matrix, "ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
     gen_confusion_matrix.main([])
     files = sorted(path.name for path in (tmp_path / "saved" / "confusion_matrices").iterdir())
     assert files == sorted(f"{name}.{kind}" for name in ("a.test", "a.val", "b.test") for kind in ("png", "pdf"))

@@ -65,7 +65,7 @@ def linear(monkeypatch):
     """A learner of the linear network with some settings changed."""
 
     def build(auxiliary: bool = False, **changes) -> Learner:
-        monkeypatch.setattr(learner_module, "network", lambda config: Linear(auxiliary))
+        monkeypatch.setattr(learner_module, "network", lambda config, weights=None: Linear(auxiliary))
         learner = Learner(dataclasses.replace(PLAIN, **changes), faces())
         learner.model.train()
         return learner

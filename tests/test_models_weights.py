@@ -370,3 +370,10 @@ def test_every_imagenet_source_has_an_address():
     for source in sources:
         url, file_name = weights_module._imagenet_file(source)
         assert url.startswith("https://") and file_name.endswith((".pth", ".safetensors"))
+
+
+def test_averaged_weights_go_before_the_last_ones(tmp_path):
+    last, averaged = (create_model("tiny_resnet", num_classes=7).state_dict() for _ in range(2))
+    torch.save({"model": last, "ema": averaged}, tmp_path / "both.pt")
+    loaded = create_model("tiny_resnet", num_classes=7, weights=tmp_path / "both.pt").state_dict()
+    assert all(torch.equal(loaded[name], averaged[name]) for name in averaged)

@@ -14,10 +14,11 @@ import pytest
 import torch
 from conftest import SMALL, command, environment, start
 
+from trainers import experiment
 from trainers.learner import Learner
 from trainers.logs import RunLog
 from trainers.trainer import Trainer, newest_intact
-from utils.checkpoint import Checkpoint, load_checkpoint, rebuild_model
+from utils.checkpoint import Checkpoint, load_checkpoint, network, rebuild_model, save_checkpoint
 from utils.config import Config, load_config
 from utils.datasets import Split, load_split
 from utils.errors import Interrupted, TrainingError
@@ -370,7 +371,9 @@ def test_missing_data_say_what_goes_where(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "saved/data/fer2013/fer2013.csv" in done.stderr
     assert "make train" in done.stderr
-    assert done.stderr.count("\n") < 12
+    lines = done.stderr.splitlines()
+    assert 5 <= len(lines) <= 10
+    assert max(map(len, lines)) <= 120
 
 
 def test_check_prints_and_writes_no_run(tmp_path: Path) -> None:
@@ -379,3 +382,64 @@ def test_check_prints_and_writes_no_run(tmp_path: Path) -> None:
     for words in ("test images with an exact copy in train", "parameters", "GFLOP", "GB", "steps an epoch", "minutes"):
         assert words in done.stdout
     assert not (tmp_path / "saved").exists()
+
+
+def test_names_that_are_no_run_and_resume_with_check(tmp_path: Path) -> None:
+    for arguments, message in ((("--resume", ""), "no run ''"), (("--resume", "x", "--check"), "leave out --resume")):
+        done = start(tmp_path, "main_fer.py", *arguments)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert message in done.stderr
+
+
+def test_a_finished_run_is_not_tested_again_and_an_unfinished_one_not_yet(tmp_path: Path) -> None:
+    weights = tmp_path / "init.pt"
+    torch.save(Learner(config_in(tmp_path), load_split(config_in(tmp_path)).train).model.state_dict(), weights)
+    process = started(tmp_path, *LONG, f"weights={weights}")
+    wait_for_epoch(process)
+    process.terminate()
+    process.communicate(timeout=60)
+    weights.unlink()  # a checkpoint holds all weights, so resuming does not ask for them
+    (folder,) = tmp_path.glob("saved/checkpoints/*")
+    early = start(tmp_path, "gen_results.py", folder.name)
+    assert early.returncode == 2
+    assert "the test part stays closed" in early.stderr
+    checkpoint = load_checkpoint(folder / "last.pt")
+    short = dataclasses.replace(checkpoint.config, max_epoch_num=checkpoint.epoch + 1)
+    save_checkpoint(dataclasses.replace(checkpoint, config=short), folder / "last.pt")
+    done = start(tmp_path, "main_fer.py", "--resume", folder.name)
+    assert done.returncode == 0, done.stderr
+    assert "opened once" in done.stdout
+    (tmp_path / "saved/checkpoints/broken").mkdir()
+    (tmp_path / "saved/checkpoints/broken/last.pt").write_bytes(b"nothing of use")
+    every = start(tmp_path, "gen_results.py")  # one bad run does not keep the others from being dumped
+    assert every.returncode == 2
+    assert f"{folder.name}.test.npz: up to date" in every.stdout
+    assert "no dump of 1 of 2 runs: broken" in every.stderr
+    again = start(tmp_path, "main_fer.py", "--resume", folder.name)
+    assert again.returncode == 0
+    assert "has ended" in again.stdout
+    assert "opened once" not in again.stdout
+
+
+def test_a_signal_while_testing_says_how_to_go_on(whole: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    class StopsAtOnce(StopRequest):
+        def check(self) -> None:
+            raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr(experiment, "StopRequest", StopsAtOnce)
+    monkeypatch.setattr(Trainer, "fit", lambda self: None)
+    with pytest.raises(Interrupted, match="training has ended; --resume run goes on with testing"):
+        experiment._train(whole.learner, whole.split, whole.files, load_checkpoint(whole.files.last))
+
+
+@pytest.mark.parametrize("name", ["results_dir", "figures_dir"])
+def test_a_folder_for_results_that_cannot_be_made_is_noticed_before_training(tmp_path: Path, name: str) -> None:
+    (tmp_path / "blocked").write_text("a file")
+    done = start(tmp_path, "main_fer.py", *SMALL, f"{name}={tmp_path / 'blocked' / 'x'}")
+    assert (done.returncode, done.stderr.count("\n")) == (4, 1), done.stderr
+    assert "epoch" not in done.stdout
+
+
+def test_a_network_of_fixed_size_gets_the_size_from_the_settings(tmp_path: Path) -> None:
+    config = config_in(tmp_path, "arch=timm:vit_tiny_patch16_224", "image_size=48", "in_channels=3", "drop_rate=null")
+    assert network(config)(torch.zeros(1, 3, 48, 48)).shape == (1, 7)

@@ -7,23 +7,24 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from models import check_input_size, model_info
+import torch
+
 from trainers.check import print_check
 from trainers.learner import Learner
 from trainers.logs import RunLog
 from trainers.trainer import Trainer, newest_intact
-from utils.checkpoint import Checkpoint
+from utils.checkpoint import Checkpoint, network
 from utils.cli import Parser, run_cli
 from utils.config import FIELDS, Config, load_config
 from utils.datasets import Split, load_split
-from utils.errors import UserError
+from utils.errors import Interrupted, MachineError, UserError
 from utils.files import write_atomically
 from utils.inference import Recognizer
-from utils.metrics import Scores, confusion_matrix
-from utils.predictions import Predictions, save_predictions
-from utils.report import as_json, judge, scores_table
+from utils.predictions import save_predictions
+from utils.report import as_json, confusion, judge, scores_table
 from utils.runs import RunFiles, find_run, new_run, run_files
 from utils.runtime import StopRequest, resolve
+from utils.settings import allowed
 from Visualization.figures import confusion_matrix_figure, training_curves_figure
 from Visualization.saving import save_figure
 
@@ -41,7 +42,9 @@ def main(default_config: str) -> None:
 
 
 def _main(default_config: str) -> None:
-    settings = "\n".join(f"  {name}={json.dumps(f.default)}: {f.metadata['doc']}" for name, f in FIELDS.items())
+    settings = "\n".join(
+        f"  {name}={json.dumps(f.default)}: {f.metadata['doc']}; {allowed(f)}" for name, f in FIELDS.items()
+    )
     parser = Parser(
         "Train a network, keep its best checkpoint, judge it once on the test part.",
         epilog=f"settings and their defaults:\n{settings}",
@@ -52,8 +55,10 @@ def _main(default_config: str) -> None:
     parser.add_argument("--resume", metavar="RUN", help="go on with a run, by its name")
     arguments = parser.parse_intermixed_args()
     config = load_config(arguments.config, arguments.settings)
-    if arguments.resume:
+    if arguments.resume is not None:
         _refuse_changes(arguments.settings)
+        if arguments.check:
+            raise UserError("command line: --check looks at a new run; leave out --resume")
         resume(arguments.resume, config, [text.partition("=")[0] for text in arguments.settings])
     elif arguments.check:
         check(config)
@@ -82,9 +87,14 @@ def resume(name: str, config: Config, changed: list[str]) -> None:
     if warning:
         print(warning, file=sys.stderr)
     config = dataclasses.replace(checkpoint.config, **{key: getattr(config, key) for key in changed})
-    config = resolve(dataclasses.replace(config, checkpoint_dir=str(found.checkpoints.parent)))
+    config = dataclasses.replace(config, checkpoint_dir=str(found.checkpoints.parent))
+    files = run_files(found.name, config)
+    if checkpoint.progress["finished"] and files.report.is_file():
+        print(f"run {files.name} has ended, and the test part was opened then: {files.report}")
+        return
+    config = resolve(config)
     split = load_split(config)
-    _train(Learner(config, split.train), split, run_files(found.name, config), checkpoint)
+    _train(Learner(config, split.train, fresh=False), split, files, checkpoint)
 
 
 def check(config: Config) -> None:
@@ -95,18 +105,19 @@ def check(config: Config) -> None:
 
 
 def check_network(config: Config) -> None:
-    """Refuse a network that is unknown or cannot take these images, before any data is read.
+    """Refuse a network that is unknown, or cannot be built for these images, before any data is read.
 
     Raises:
-        ModelError: unknown name, or a size that the network cannot take.
+        ModelError: unknown name, an option that it has not, or a size that it cannot take.
     """
-    model_info(config.arch)
-    check_input_size(config.arch, config.image_size, {"stem": config.stem})
+    with torch.device("meta"):  # shapes only: no memory, no time
+        network(config, weights="none")
 
 
 def _train(learner: Learner, split: Split, files: RunFiles, checkpoint: Checkpoint | None) -> None:
     """Train from the start, or from ``checkpoint`` on, and judge the best weights."""
     config = learner.config
+    files.prepare()
     with files.locked(), StopRequest().listening() as stop:
         text = json.dumps(dataclasses.asdict(config), indent=2)
         log = RunLog(
@@ -120,7 +131,11 @@ def _train(learner: Learner, split: Split, files: RunFiles, checkpoint: Checkpoi
             trainer.fit()
         finally:
             log.close()
-        finish(files, split, config, trainer.progress.history, stop)
+        try:
+            finish(files, split, config, trainer.progress.history, stop)
+        except Interrupted as signal:
+            saved = f"training has ended; --resume {files.name} goes on with testing"
+            raise Interrupted(signal.signal_number, saved) from None
 
 
 def finish(
@@ -136,28 +151,24 @@ def finish(
             save_predictions(predictions, files.dump(part))
             judged = judge(predictions)
             report[part] = as_json(judged)
-            _draw_confusion(predictions, judged, files, part)
+            matrix, subtitle = confusion(predictions)
+            figure = confusion_matrix_figure(matrix, predictions.classes, f"{files.name}, {part}", subtitle)
+            save_figure(figure, files.figures / f"{files.name}.{part}.png")
             role = "chose the epoch" if part == "val" else "opened once, now"
             print(f"\n{part} ({role})\n{scores_table(judged, predictions.classes, len(predictions.logits))}")
-    write_atomically(files.logs / "report.json", json.dumps(report, indent=2).encode())
-    curves = training_curves_figure(history, files.name, select_by=config.select_by)
-    save_figure(curves, files.logs / "curves.png")
+    try:
+        save_figure(training_curves_figure(history, files.name, select_by=config.select_by), files.curves)
+        write_atomically(files.report, json.dumps(report, indent=2).encode())
+    except MachineError as error:  # a log that cannot be written spoils no result
+        print(error, file=sys.stderr)
     print(_what_next(files, config))
-
-
-def _draw_confusion(predictions: Predictions, judged: dict[str, Scores], files: RunFiles, part: str) -> None:
-    matrix = confusion_matrix(predictions.probabilities().argmax(1), predictions.targets, len(predictions.classes))
-    shown = judged.get("views", judged["clean"])
-    subtitle = f"accuracy {shown.accuracy:.2%}, {shown.images} images, {len(predictions.logits)} views"
-    figure = confusion_matrix_figure(matrix, predictions.classes, f"{files.name}, {part}", subtitle)
-    save_figure(figure, files.figures / f"{files.name}.{part}.png")
 
 
 def _what_next(files: RunFiles, config: Config) -> str:
     return f"""
 checkpoint        {files.best}  (epoch chosen on validation; {files.last.name} is the newest)
 logs              {files.logs}  (tensorboard --logdir {config.log_dir})
-curves            {files.logs / "curves.png"}
+curves            {files.curves}
 predictions       {files.dump("test")}
 confusion matrix  {files.figures / f"{files.name}.test.png"}
 

@@ -32,14 +32,15 @@ class StepResult:
 class Learner:
     """The network, its optimiser, its averaged weights and its training batches."""
 
-    def __init__(self, config: Config, faces: Faces) -> None:
+    def __init__(self, config: Config, faces: Faces, *, fresh: bool = True) -> None:
         """Args:
         config: resolved settings (no 'auto' left).
         faces: the training part.
+        fresh: whether to read initial weights; not where those of a checkpoint follow.
         """
         self.config = config
         torch.manual_seed(stream_seed(config.seed, _INIT))
-        self.model = placed(network(config), config)
+        self.model = placed(network(config, weights=None if fresh else "none"), config)
         self.averaged = AveragedWeights(self.model, config.ema_decay) if config.ema_decay > 0 else None
         self.optimizer = build_optimizer(self.model, config)
         self.plateau = Plateau()

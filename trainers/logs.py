@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from utils.errors import MachineError
 from utils.files import write_atomically
-from Visualization.figures import confusion_matrix_figure
+from Visualization.figures import confusion_matrix_figure, labelled_images_figure
 
 
 class RunLog:
@@ -76,11 +76,10 @@ class RunLog:
             return
         shown = images[:16].float().cpu()
         low, high = shown.amin((1, 2, 3), keepdim=True), shown.amax((1, 2, 3), keepdim=True)
-        grid = (shown - low) / (high - low).clamp(min=1e-6)
-        names = ", ".join(classes[i] for i in labels[:16].tolist())
+        pictures = (255 * (shown - low) / (high - low).clamp(min=1e-6)).byte().permute(0, 2, 3, 1).numpy()
+        names = [classes[label] for label in labels[:16].tolist()]
         with self._tolerant():
-            self.board.add_images("Augmented samples", grid, 0)
-            self.board.add_text("Augmented samples, labels", names, 0)
+            self.board.add_figure("Augmented samples", labelled_images_figure(pictures, names), 0)
 
     @contextlib.contextmanager
     def epoch_bar(self, epoch: int, steps: int, first_step: int) -> Iterator["EpochBar"]:

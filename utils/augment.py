@@ -6,11 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
+from models import model_info
 from utils.config import Config
 from utils.randomness import uniforms
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -78,8 +76,9 @@ def normalized(images: torch.Tensor, config: Config) -> torch.Tensor:
     pixels = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
     pixels = pixels.float() / 255
     if config.normalize == "imagenet":
-        mean = torch.tensor(IMAGENET_MEAN, device=images.device)[:, None, None]
-        std = torch.tensor(IMAGENET_STD, device=images.device)[:, None, None]
+        facts = model_info(config.arch)
+        mean = torch.tensor(facts.mean, device=images.device)[:, None, None]
+        std = torch.tensor(facts.std, device=images.device)[:, None, None]
         return (pixels - mean) / std
     if config.normalize == "per_image":
         dims = (1, 2, 3)

@@ -162,6 +162,7 @@ def network(config: Config, *, weights: str | None = None) -> nn.Module:
         in_channels=config.in_channels,
         weights=config.weights if weights is None else weights,
         drop_rate=config.drop_rate,
+        image_size=config.image_size,
         **options,
     )
 

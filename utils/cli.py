@@ -11,7 +11,7 @@ from types import FrameType
 from typing import NoReturn
 
 from models import ModelError
-from utils.errors import Interrupted, UserError, closest
+from utils.errors import Interrupted, MissingDataError, UserError, closest
 
 
 class Parser(argparse.ArgumentParser):
@@ -51,9 +51,12 @@ def run_cli(main: Callable[[], None]) -> NoReturn:
         main()
         print(end="", flush=True)  # like any print, nothing where standard output is closed
         code = 0
+    except MissingDataError as error:
+        print(error, file=sys.stderr)
+        code = error.exit_code
     except (UserError, ModelError) as error:
         print(*str(error).splitlines(), file=sys.stderr)
-        code = error.exit_code if isinstance(error, UserError) else 2
+        code = error.exit_code
     except Interrupted as error:
         print(error, file=sys.stderr)
         code = error.exit_code

@@ -27,7 +27,7 @@ class Config:
     num_classes: int = setting(7, "number of expressions; must agree with the data set", least=2, most=1000)
     normalize: str = setting(
         "none",
-        "none: values in [0, 1]; imagenet: minus mean, by deviation; per_image: each image by its own",
+        "none: values in [0, 1]; imagenet: as the network's ImageNet weights expect; per_image: each image by its own",
         choices=("none", "imagenet", "per_image"),
     )
 
@@ -93,7 +93,7 @@ class Config:
     device: str = setting("auto", "auto, cpu, cuda, cuda:0, mps ...")
     precision: str = setting("auto", "arithmetic; auto: bf16 where it is faster", choices=("auto", "fp32", "bf16"))
     channels_last: str = setting("auto", "memory format of images and kernels", choices=("auto", "on", "off"))
-    threads: int = setting(0, "processor threads; 0: all", least=0, most=1024)
+    threads: int = setting(0, "processor threads; 0: all, or what OMP_NUM_THREADS says", least=0, most=1024)
     num_workers: int = setting(0, "above 0: a background thread prepares batches ahead", least=0, most=1024)
     distributed: bool = setting(False, "several processes")
 

@@ -41,7 +41,7 @@ def greedy(validation: Sequence[Predictions], names: Sequence[str]) -> list[int]
 
 
 def table(members: Sequence[Predictions], names: Sequence[str], ensemble: Predictions) -> list[dict[str, Any]]:
-    """One row for each member and one for the ensemble: accuracy, interval, F1, ECE, McNemar.
+    """One row for each candidate and one for the ensemble: accuracy, interval, F1, ECE, McNemar, whether it is in.
 
     McNemar's p-value compares each row with the member of the highest accuracy.
     """
@@ -66,6 +66,7 @@ def table(members: Sequence[Predictions], names: Sequence[str], ensemble: Predic
                 "images": scores.images,
                 "mcnemar_p_against_best_member": mcnemar(hits[index], hits[best]),
                 "best_member": index == best,
+                "averaged": name in ensemble.meta["members"],
             }
         )
     return rows

@@ -10,6 +10,10 @@ class UserError(Exception):
     exit_code = 2
 
 
+class MissingDataError(UserError):
+    """The data set is not there; the text is a few lines on which files belong where."""
+
+
 class TrainingError(UserError):
     """The training itself failed: a loss that is not finite, or memory that ran out."""
 
@@ -36,4 +40,4 @@ class Interrupted(Exception):  # noqa: N818 - not an error
 
 def closest(name: str, known: Iterable[str], count: int = 2) -> list[str]:
     """The names in ``known`` that look most like ``name``, best first; possibly none."""
-    return difflib.get_close_matches(name, list(known), n=count, cutoff=0.5)
+    return difflib.get_close_matches(name.lower(), list(known), n=count, cutoff=0.6)

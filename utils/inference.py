@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from utils.augment import view_batch
+from utils.augment import VIEWS, view_batch
 from utils.checkpoint import Checkpoint, checkpoint_hash, load_checkpoint, rebuild_model
 from utils.config import Config
 from utils.datasets.duplicates import copied_from
@@ -43,9 +43,12 @@ def predict(
         float32 [views, N, C].
 
     Raises:
-        ValueError: the images are of another type or shape; values in [0, 1] would give nonsense in silence.
+        ValueError: no such number of views, or images of another type or shape, which would give nonsense
+            in silence.
     """
-    if images.dtype != np.uint8 or images.ndim not in (3, 4):
+    if not 1 <= views <= len(VIEWS):
+        raise ValueError(f"views is {views}; expected 1 to {len(VIEWS)}")
+    if images.dtype != np.uint8 or not (images.ndim == 3 or images.ndim == 4 and images.shape[3] == 3):
         raise ValueError(f"images are {images.dtype} {images.shape}; expected uint8 [N, H, W] or [N, H, W, 3]")
     was_training = model.training
     model.eval()
@@ -88,7 +91,7 @@ class Recognizer:
 
     def probabilities(self, images: np.ndarray, views: int | None = None) -> np.ndarray:
         """float64 [N, C] for uint8 [N, H, W] or [N, H, W, 3]; the mean over the config's or ``views`` views."""
-        logits = predict(self.model, images, self.config, views=views or self.config.views)
+        logits = predict(self.model, images, self.config, views=self.config.views if views is None else views)
         return softmax(logits).mean(0)
 
     def predict(
@@ -119,7 +122,7 @@ class Recognizer:
             )
         if self.checkpoint.data.get("train") != split.train.fingerprint():
             raise UserError(f"{self.path}: was trained on other data than these; its numbers would not be comparable")
-        views = views or self.config.views
+        views = self.config.views if views is None else views
         logits = predict(self.model, faces.images, self.config, views=views, between_batches=between_batches)
         copies = [faces.ids[i] for i in np.flatnonzero(copied_from(faces, split.train))]
         meta = _identity(self.checkpoint, self.config) | {

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.metrics import Scores, score
+from utils.metrics import Scores, confusion_matrix, score
 from utils.predictions import Predictions
 
 
@@ -30,6 +30,18 @@ def judge(predictions: Predictions) -> dict[str, Scores]:
         for suffix, variant in variants.items()
         for name, count in views.items()
     }
+
+
+def confusion(predictions: Predictions, views: int | None = None) -> tuple[np.ndarray, str]:
+    """The confusion matrix, int64 [C, C], over the first ``views`` views (all by default), and a line on it."""
+    probabilities = predictions.probabilities(views)
+    matrix = confusion_matrix(probabilities.argmax(1), predictions.targets, len(predictions.classes))
+    scores, count = score(probabilities, predictions.targets), views or len(predictions.logits)
+    low, high = scores.interval
+    counted = f"{scores.images:,} image{'s' * (scores.images != 1)}"
+    if "members" not in predictions.meta:  # the views of an average are its members' own
+        counted += f", {count} view{'s' * (count != 1)}"
+    return matrix, f"accuracy {scores.accuracy:.2%} (95% interval {100 * low:.2f}–{100 * high:.2f}%), {counted}"
 
 
 def scores_table(judged: dict[str, Scores], classes: tuple[str, ...], views: int) -> str:

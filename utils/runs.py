@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import errno
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,6 +38,28 @@ class RunFiles:
     def last(self) -> Path:
         """The newest checkpoint."""
         return self.checkpoints / "last.pt"
+
+    @property
+    def report(self) -> Path:
+        """All figures of a run that has ended."""
+        return self.logs / "report.json"
+
+    @property
+    def curves(self) -> Path:
+        """The picture of the training."""
+        return self.logs / "curves.png"
+
+    def prepare(self) -> None:
+        """Make the folders that results go to, so that a refusal comes before a training and not after it.
+
+        Raises:
+            MachineError: one cannot be made or written to.
+        """
+        for folder in (self.results, self.figures):
+            with machine_errors(folder, 0):
+                folder.mkdir(parents=True, exist_ok=True)
+                if not os.access(folder, os.W_OK):
+                    raise PermissionError(errno.EACCES, "permission denied")
 
     def dump(self, split: str) -> Path:
         """Predictions for one part of the data."""

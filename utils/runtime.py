@@ -26,7 +26,7 @@ def resolve(config: Config) -> Config:
         MachineError: the device is not there.
     """
     device = find_device(config.device)
-    changes: dict[str, str | int] = {"device": str(device), "threads": config.threads or _processors()}
+    changes: dict[str, str | int] = {"device": str(device), "threads": config.threads or torch.get_num_threads()}
     torch.set_num_threads(int(changes["threads"]))
     if config.precision == "auto":
         changes["precision"] = "bf16" if _bf16_pays(device) else "fp32"

@@ -33,7 +33,7 @@ def check_value(f: dataclasses.Field[Any], value: Any, source: str) -> Any:
         UserError: not allowed; names ``source``, the setting, the value and what is allowed.
     """
     kind = base_type(f)
-    wrong = UserError(f"{source}: {f.name} must be {_allowed(f)}; got {_shown(value)}")
+    wrong = UserError(f"{source}: {f.name} must be {allowed(f)}; got {_shown(value)}")
     if value is None:
         if kind is not f.type:
             return None
@@ -97,7 +97,7 @@ def _json_type(f: dataclasses.Field[Any]) -> Any:
     return [name, "null"] if base_type(f) is not f.type else name
 
 
-def _allowed(f: dataclasses.Field[Any]) -> str:
+def allowed(f: dataclasses.Field[Any]) -> str:
     """In words, which values a setting takes."""
     limits = f.metadata
     if limits["choices"]:
@@ -111,7 +111,7 @@ def _allowed(f: dataclasses.Field[Any]) -> str:
     elif limits["least"] is not None:
         words += f" from {limits['least']:g}"
     if limits["most"] is not None:
-        words += f" to {limits['most']:g}"
+        words += f"{', at most' if limits['above'] is not None else ' to'} {limits['most']:g}"
     return words + (" or null" if kind is not f.type else "")
 
 

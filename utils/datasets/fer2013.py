@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from utils.datasets.cache import Rows, cached_rows
 from utils.datasets.faces import Faces, Split
-from utils.errors import UserError
+from utils.errors import MissingDataError, UserError
 from utils.files import refuse_disguise, require_file
 from utils.labels import FER2013_CLASSES, canonical
 
@@ -79,7 +79,7 @@ def _find(path: Path, cache_dir: Path) -> Rows:
         return cached_rows([file for file, _, _ in images], cache_dir, lambda: _read_images(images))
     if path.exists() and not path.is_dir():
         require_file(path)
-    raise UserError(HOW_TO_GET.format(path=path))
+    raise MissingDataError(HOW_TO_GET.format(path=path))
 
 
 def _part(rows: Rows, part: str) -> Faces:
