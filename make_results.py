@@ -1,13 +1,10 @@
 """Every number and table of the README, from the committed dumps: python make_results.py."""
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from models import count_parameters
 from utils.checkpoint import network
@@ -16,9 +13,9 @@ from utils.config import config_from_dict, load_config
 from utils.ensemble import ENSEMBLE, table
 from utils.errors import UserError
 from utils.files import write_atomically
-from utils.metrics import Scores, confusion_matrix
+from utils.metrics import Scores
 from utils.predictions import Predictions, combine, load_predictions
-from utils.report import judge
+from utils.report import confusion, judge
 from Visualization.figures import confusion_matrix_figure
 from Visualization.saving import save_figure
 
@@ -45,7 +42,7 @@ def main() -> None:
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
     new = text
-    for folder in sorted(path for path in (ROOT / "results").iterdir() if path.is_dir()):
+    for folder in sorted(path for path in (ROOT / "results").glob("*") if path.is_dir()):
         name, runs = folder.name, load_runs(folder)
         new = replaced(new, name, results_text(runs))
         if not arguments.check:
@@ -76,7 +73,7 @@ def results_text(runs: dict[str, tuple[Predictions, Predictions]]) -> str:
     """The tables of one data set, as Markdown."""
     names, tests = list(runs), [test for _, test in runs.values()]
     lines = [
-        "| network | parameters | trained | validation | test, clean | test, views | 95 % interval "
+        "| network | parameters | time to the best epoch | validation | test, clean | test, views | 95 % interval "
         "| without copies | balanced | macro F1 | ECE |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -109,10 +106,8 @@ def replaced(text: str, name: str, block: str) -> str:
 def draw(runs: dict[str, tuple[Predictions, Predictions]], folder: Path) -> None:
     """The confusion matrix of the average (or of the only run) on the test part."""
     test = combine([test for _, test in runs.values()], list(runs))
-    probabilities = test.probabilities()
-    matrix = confusion_matrix(probabilities.argmax(1), test.targets, len(test.classes))
+    matrix, subtitle = confusion(test)
     what = f"average of {len(runs)} networks" if len(runs) > 1 else next(iter(runs))
-    subtitle = f"accuracy {np.mean(probabilities.argmax(1) == test.targets):.2%}, {len(test.targets)} images"
     figure = confusion_matrix_figure(matrix, test.classes, f"{_title(test)}: {what}", subtitle)
     save_figure(figure, folder / "confusion_matrix.png")
 
@@ -154,7 +149,7 @@ def _ensemble_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
     gain = 100 * (ensemble["accuracy"] - best["accuracy"])
     p = ensemble["mcnemar_p_against_best_member"]
     verdict = "distinguishable" if p < 0.05 else "not distinguishable"
-    return [f"The average lies {gain:+.2f} points from its best member ({verdict}: McNemar p = {p:.1g})."]
+    return [f"The average lies {gain:+.2f} points from its best member ({verdict}: McNemar p = {p:.2g})."]
 
 
 def _copies_line(test: Predictions) -> str:
@@ -177,11 +172,14 @@ def _title(test: Predictions) -> str:
 
 
 def _cost(test: Predictions) -> tuple[str, str]:
-    """(parameters, time and threads of the training)."""
+    """(parameters, time that the training took up to the epoch that was kept)."""
     config = config_from_dict(test.meta["config"], "dump")
     minutes = test.meta["training_seconds"] / 60
     threads = f"{config.threads} thread{'s' if config.threads > 1 else ''}"
-    return f"{count_parameters(network(config, weights='none')) / 1e6:.2f} M", f"{minutes:.0f} min, {threads}"
+    return (
+        f"{count_parameters(network(config, weights='none')) / 1e6:.2f} M",
+        f"{minutes:.0f} min on {threads} (epoch {test.meta['epoch']} of {config.max_epoch_num})",
+    )
 
 
 def _command(test: Predictions) -> str:
@@ -199,5 +197,4 @@ def _command(test: Predictions) -> str:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     run_cli(main)
