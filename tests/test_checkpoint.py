@@ -197,7 +197,7 @@ def test_zeroed_blocks_are_refused(content, tmp_path):
         (np.random.default_rng(0).bytes(5000), "cut off, or not a checkpoint of this project"),
         (b"\n<!DOCTYPE HTML><html>404</html>", "is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "is a Git-LFS pointer"),
-        (gzip.compress(b"x" * 1000), "compressed with gzip"),
+        (gzip.compress(b"x" * 1000, mtime=0), "compressed with gzip"),
         ("text".encode("utf-16"), "text in UTF-16"),
         (b"sha256:" + b"0" * 64, "damaged (checksum differs)"),
         (b"sha256:" + b"\xff" * 64, "damaged (checksum differs)"),
