@@ -1,5 +1,6 @@
 """What several test files share: a small run on drawn faces, and programs started as a user starts them."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -63,3 +65,34 @@ def start(folder: Path, program: str, *arguments: str) -> subprocess.CompletedPr
 def run_program(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a program of the project in an empty folder."""
     return lambda program, *arguments: start(tmp_path, program, *arguments)
+
+
+# The real sets, as they are named where the programs keep them, and where they lie packed beside the project.
+PACKED = {"fer2013": "fer2013", "ferplus": "ferplus", "jaffe": "jaffe/jaffe", "CK+48": "ckplus/CK+48"}
+
+
+@pytest.fixture(scope="session")
+def real_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a real data set, by its name; the test is skipped where the set is not there."""
+
+    def find(name: str) -> Path:
+        kept, packed = ROOT / "saved" / "data" / name, ROOT.parent / "shared" / "data"
+        if kept.exists():
+            return kept
+        if not (packed / PACKED[name]).exists():
+            pytest.skip(f"neither saved/data/{name} nor ../shared/data/{PACKED[name]} is there")
+        return _unpacked_fer2013(packed, tmp_path_factory) if name == "fer2013" else packed / PACKED[name]
+
+    return find
+
+
+def _unpacked_fer2013(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    spec = importlib.util.spec_from_file_location("unpack", packed / "unpack.py")
+    assert spec is not None and spec.loader is not None
+    unpack = importlib.util.module_from_spec(spec)
+    most = Image.MAX_IMAGE_PIXELS
+    spec.loader.exec_module(unpack)
+    out = tmp_path_factory.mktemp("real")
+    unpack.write_fer2013(out)
+    Image.MAX_IMAGE_PIXELS = most  # unpacking lifts the guard that another test is about
+    return out / "fer2013"

@@ -2,7 +2,6 @@
 
 import csv
 import gzip
-import importlib.util
 import io
 import os
 import signal
@@ -21,7 +20,6 @@ from utils.datasets.fer2013 import read_fer2013
 from utils.errors import UserError
 from utils.labels import FER2013_CLASSES
 
-ROOT = Path(__file__).resolve().parent.parent
 USAGE = {"train": "Training", "val": "PublicTest", "test": "PrivateTest"}
 HEADER = "emotion,pixels,Usage"
 GREY = " ".join(["7"] * 2304)
@@ -465,20 +463,8 @@ def test_cmyk_and_rotated_jpegs_are_read_as_they_look(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def real(tmp_path_factory):
-    """The real FER2013: where the programs keep it, or unpacked beside the tests' other files."""
-    kept, packed = ROOT / "saved" / "data", ROOT.parent / "shared" / "data" / "unpack.py"
-    if not (kept / "fer2013" / "fer2013.csv").exists():
-        if not packed.exists():
-            pytest.skip("neither saved/data/fer2013 nor ../shared/data is there")
-        kept = tmp_path_factory.mktemp("real")
-        spec = importlib.util.spec_from_file_location("unpack", packed)
-        unpack = importlib.util.module_from_spec(spec)
-        most = Image.MAX_IMAGE_PIXELS
-        spec.loader.exec_module(unpack)
-        unpack.write_fer2013(kept)
-        Image.MAX_IMAGE_PIXELS = most  # unpacking lifts the guard that another test is about
-    return read_fer2013(kept / "fer2013", kept / "cache")
+def real(real_data, tmp_path_factory):
+    return read_fer2013(real_data("fer2013"), tmp_path_factory.mktemp("cache"))
 
 
 def test_real_counts_per_split_and_class(real):

@@ -2,6 +2,37 @@
 
 FER2013_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
+# CK+ labels no neutral face: FER2013's other six in the same order, then contempt.
+CKPLUS_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "contempt")
+
+# The numbers 0 to 7 of CK+ in the CSV form (ckextended.csv): FER2013's, then contempt.
+CKPLUS_CSV_CLASSES = (*FER2013_CLASSES, "contempt")
+
+# The expression in the name of a JAFFE file.
+JAFFE_CODES = {
+    "AN": "angry",
+    "DI": "disgust",
+    "FE": "fear",
+    "HA": "happy",
+    "SA": "sad",
+    "SU": "surprise",
+    "NE": "neutral",
+}
+
+# The ten columns of votes of FER+, in the order of its file.
+FERPLUS_COLUMNS = (
+    "neutral",
+    "happiness",
+    "surprise",
+    "sadness",
+    "anger",
+    "disgust",
+    "fear",
+    "contempt",
+    "unknown",
+    "NF",
+)
+
 # Names under which the same expression stands in users' folders and files.
 SYNONYMS = {
     "anger": "angry",

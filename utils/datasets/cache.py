@@ -25,7 +25,7 @@ class Rows:
     parts: list[str]
 
 
-def cached_rows(sources: Sequence[Path], cache_dir: Path, parse: Callable[[], Rows]) -> Rows:
+def cached_rows(sources: Sequence[Path], cache_dir: Path, parse: Callable[[], Rows], form: str = "") -> Rows:
     """The rows of ``sources``, parsed once; later calls map the kept array into memory.
 
     Args:
@@ -33,8 +33,9 @@ def cached_rows(sources: Sequence[Path], cache_dir: Path, parse: Callable[[], Ro
             files, of which there are many, it is the hash of names, sizes and times.
         cache_dir: where parsed arrays are kept; removing it costs time and nothing else.
         parse: reads the sources; called only when no intact parsed form is there.
+        form: says how they are parsed, where there is more than one way (at which size, grey or colour).
     """
-    images = cache_dir / f"{_key(sources, cache_dir)}.npy"
+    images = cache_dir / f"{_key(sources, cache_dir, form)}.npy"
     kept = _load(images)
     if kept is not None:
         return kept
@@ -43,8 +44,8 @@ def cached_rows(sources: Sequence[Path], cache_dir: Path, parse: Callable[[], Ro
     return _load(images) or rows
 
 
-def _key(sources: Sequence[Path], cache_dir: Path) -> str:
-    digest = hashlib.sha256(b"rows 1")  # raise the number when the parsed form changes
+def _key(sources: Sequence[Path], cache_dir: Path, form: str) -> str:
+    digest = hashlib.sha256(b"rows 1" + form.encode())  # raise the number when the parsed form changes
     for path in sources:
         status = require_file(path)
         identity: list[str | int] = [str(path.resolve()), status.st_size, status.st_mtime_ns]

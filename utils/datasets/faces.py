@@ -27,6 +27,18 @@ class Faces:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, which: np.ndarray) -> "Faces":
+        """Some of the images, in their order.
+
+        Args:
+            which: bool [N], or their indices, ascending. Where they stand together, the images are a view.
+        """
+        where = np.flatnonzero(which) if which.dtype == bool else which
+        together = len(where) > 0 and where[-1] - where[0] + 1 == len(where)
+        images = self.images[where[0] : where[-1] + 1] if together else self.images[where]
+        subjects = None if self.subjects is None else [self.subjects[i] for i in where]
+        return Faces(images, self.labels[where], [self.ids[i] for i in where], subjects, self.classes)
+
     def counts(self) -> np.ndarray:
         """int64 [C]: images in each class."""
         return np.bincount(self.labels, minlength=len(self.classes))

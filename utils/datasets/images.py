@@ -1,0 +1,97 @@
+"""One image file from anywhere as an array of bytes; what is not a plain still image is refused by name."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from utils.errors import UserError
+from utils.files import require_file
+
+# What Pillow is allowed to try, by suffix: some of its other readers start programs.
+FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".bmp": "BMP",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+MOST_PIXELS = 50_000_000  # a large photo; more is a mistake or an attack
+
+
+def read_image(
+    file: Path,
+    *,
+    formats: Sequence[str] = ("PNG", "JPEG"),
+    size: tuple[int, int] | None = None,
+    colour: bool = False,
+) -> np.ndarray:
+    """The pixels of one image file, turned as its EXIF tag says.
+
+    Args:
+        file: the image; palette, transparent, CMYK and bitonal ones are converted.
+        formats: the formats that are tried, in Pillow's names.
+        size: (width, height) that it must have; None: any, up to 50 million pixels.
+        colour: three channels instead of one.
+
+    Returns:
+        uint8 [H, W], or [H, W, 3] with ``colour``.
+
+    Raises:
+        UserError: not a readable still image of 8 bits a channel and of that size; the size is looked at in the
+            header, before any memory is taken.
+        MachineError: it may not be read.
+    """
+    require_file(file)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of sizes that are refused here, and of damaged EXIF tags
+            with Image.open(file, formats=tuple(formats)) as image:
+                _check_header(file, image, size)
+                return np.asarray(ImageOps.exif_transpose(image).convert("RGB" if colour else "L"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{file}: not a readable image ({error})") from None
+
+
+def image_files(folder: Path, suffixes: Sequence[str] = tuple(FORMATS)) -> list[Path]:
+    """What in ``folder`` is named like an image, sorted; hidden files (``._a.png`` of a Mac) are passed over."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
+
+
+def resized(image: np.ndarray, side: int, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
+    """A square of an image at another size, without aliasing.
+
+    Args:
+        image: uint8 [H, W] or [H, W, 3].
+        side: width and height of the result.
+        box: the part of the image that is kept: left, top, right, bottom; None: the largest square in its middle.
+
+    Returns:
+        uint8 [side, side] or [side, side, 3].
+    """
+    height, width = image.shape[:2]
+    if box is None:
+        short = min(height, width)
+        left, top = (width - short) // 2, (height - short) // 2
+        box = left, top, left + short, top + short
+    left, top, right, bottom = box
+    kept = Image.fromarray(image[top:bottom, left:right])  # Pillow's own box lets pixels beside it shine in
+    # Hamming is as sharp as bicubic when it makes smaller, and does not overshoot at edges.
+    return np.asarray(kept.resize((side, side), Image.Resampling.HAMMING))
+
+
+def _check_header(file: Path, image: Image.Image, size: tuple[int, int] | None) -> None:
+    width, height = image.size
+    if size is not None and image.size != size:
+        raise UserError(f"{file}: {width}x{height} pixels, expected {size[0]}x{size[1]}")
+    if width * height > MOST_PIXELS:
+        raise UserError(f"{file}: {width}x{height} pixels; expected at most {MOST_PIXELS // 10**6} million")
+    if image.mode not in EIGHT_BIT:  # convert() would clip 16 bits to white
+        raise UserError(f"{file}: pixels of kind {image.mode}; expected 8 bits a channel")
+    if getattr(image, "n_frames", 1) != 1:
+        raise UserError(f"{file}: {getattr(image, 'n_frames', 0)} pictures in one file; expected one")
