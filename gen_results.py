@@ -1,18 +1,28 @@
 """Dump the predictions of trained runs: python gen_results.py [RUN or checkpoint file ...]."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
+from trainers.folds import reopen
 from utils.checkpoint import load_checkpoint
 from utils.cli import Parser, run_cli
 from utils.config import Config, load_config
-from utils.datasets import Split, load_split
 from utils.errors import UserError
 from utils.inference import Recognizer
-from utils.predictions import load_predictions, save_predictions
+from utils.pooling import judged_data, pool, pooled_hash, spread, spread_text
+from utils.predictions import Predictions, load_predictions, save_predictions
 from utils.report import judge, scores_table
-from utils.runs import find_run, list_runs
+from utils.runs import RunFiles, find_run, list_runs
 from utils.runtime import StopRequest
+from utils.splits import Split, load_faces, load_splits
+
+# The settings that decide which images stand in which part: runs that share them share the data.
+OF_THE_DATA = (
+    *("dataset", "data_path", "crop", "taxonomy", "label_source", "ferplus_path", "ferplus_policy", "ferplus_parts"),
+    *("protocol", "folds", "val_subjects", "split_seed", "split_file", "sample_faces", "sample_seed"),
+    *("image_size", "in_channels", "num_classes", "cache_dir"),
+)
 
 
 def main() -> None:
@@ -23,6 +33,12 @@ def main() -> None:
     parser.add_argument("--views", type=int, help="deterministic views (default: the run's own setting)")
     parser.add_argument("--device", help="where to compute (default: the run's own, or the processor)")
     parser.add_argument("--config", help="settings file that says where runs and results lie")
+    parser.add_argument(
+        "--on",
+        nargs="+",
+        metavar=("FILE", "key=value"),
+        help="judge the runs on all images of another data set, the one that this settings file names",
+    )
     arguments = parser.parse_args()
     config = load_config(arguments.config, [f"views={arguments.views}"] if arguments.views is not None else [])
     names = arguments.runs or list_runs(config)
@@ -31,9 +47,10 @@ def main() -> None:
     failed = []
     with StopRequest().listening() as stop:
         dumper = Dumper(arguments.split, arguments.views, arguments.device, config, stop)
+        other = load_config(arguments.on[0], arguments.on[1:]) if arguments.on else None
         for name in names:
             try:
-                dumper.dump(name)
+                dumper.dump(name) if other is None else dumper.dump_on(name, other)
             except UserError as error:
                 if len(names) == 1:
                     raise
@@ -48,7 +65,7 @@ class Dumper:
 
     def __init__(self, part: str, views: int | None, device: str | None, config: Config, stop: StopRequest) -> None:
         self.part, self.views, self.device, self.config, self.stop = part, views, device, config, stop
-        self._read: dict[tuple[object, ...], Split] = {}
+        self._read: dict[str, list[Split]] = {}
 
     def dump(self, name: str) -> None:
         """Write ``saved/results/<run>.<part>.npz`` for the run or checkpoint file ``name``, unless it is up to date.
@@ -56,25 +73,82 @@ class Dumper:
         Raises:
             UserError: no such run, a damaged file, other data, or a training that has not ended.
         """
-        path = Path(name) if name.endswith(".pt") else find_run(name, self.config).best
+        if not name.endswith(".pt") and (files := find_run(name, self.config)).settings.is_file():
+            self._dump_folds(files)
+            return
+        path = self._checkpoint(name)
         if self.part == "test":
             _refuse_unfinished(path)
         recognizer = Recognizer(path, device=self.device)
-        views = self.views or recognizer.config.views
-        target = Path(self.config.results_dir) / f"{recognizer.checkpoint.run}.{self.part}.npz"
-        if _up_to_date(target, recognizer, views):
+        target = self._target(recognizer.checkpoint.run)
+        if self._up_to_date(target, recognizer.hash, recognizer.config):
             print(f"{target}: up to date")
             return
-        split = self._split(recognizer.config)
-        predictions = recognizer.predict(split, self.part, views=views, between_batches=self.stop.check)
-        save_predictions(predictions, target)
-        print(f"{target}\n{scores_table(judge(predictions), predictions.classes, views)}\n")
+        (split,) = self._splits(recognizer.config)
+        self._write(self._predict(recognizer, split), target)
 
-    def _split(self, config: Config) -> Split:
-        key = (config.dataset, config.data_path, config.sample_faces, config.sample_seed)
+    def dump_on(self, name: str, other: Config) -> None:
+        """Judge a run on all images of the data set that ``other`` names: ``saved/results/<run>.on_<data set>.npz``.
+
+        Raises:
+            UserError: a run of folds, other classes, or a data set that the network has been trained on.
+        """
+        recognizer = Recognizer(self._checkpoint(name), device=self.device)
+        faces = load_faces(dataclasses.replace(other, image_size=recognizer.config.image_size))
+        predictions = recognizer.predict_elsewhere(
+            faces, other.dataset, views=self.views, between_batches=self.stop.check
+        )
+        self._write(predictions, self._target(recognizer.checkpoint.run, f"on_{other.dataset}"))
+
+    def _dump_folds(self, files: RunFiles) -> None:
+        folded = reopen(files, {})
+        if self.part == "test" and (missing := folded.unfinished()):
+            numbers = ", ".join(map(str, missing))
+            raise UserError(f"{files.checkpoints}: folds {numbers} are not finished, so the test part stays closed")
+        recognizers = [Recognizer(files.fold(n + 1).best, device=self.device) for n in range(len(folded.splits))]
+        target = self._target(files.name)
+        if self._up_to_date(target, pooled_hash([r.hash for r in recognizers]), folded.config):
+            print(f"{target}: up to date")
+            return
+        folds = [self._predict(r, split) for r, split in zip(recognizers, folded.splits, strict=True)]
+        self._write(pool(folds, judged_data(folded.splits)), target)
+
+    def _predict(self, recognizer: Recognizer, split: Split) -> Predictions:
+        return recognizer.predict(split, self.part, views=self.views, between_batches=self.stop.check)
+
+    def _write(self, predictions: Predictions, target: Path) -> None:
+        save_predictions(predictions, target)
+        table = scores_table(judge(predictions), predictions.classes, len(predictions.logits))
+        print(f"{target}: {predictions.meta['protocol']}\n{table}")
+        print(f"{spread_text(spread(predictions))}\n")
+
+    def _checkpoint(self, name: str) -> Path:
+        """The best checkpoint of the only split of a run."""
+        if name.endswith(".pt"):
+            return Path(name)
+        files = find_run(name, self.config)
+        if files.settings.is_file():
+            raise UserError(f"{files.checkpoints}: has a network for each fold; name the checkpoint file of one")
+        return files.best
+
+    def _target(self, run: str, part: str | None = None) -> Path:
+        return Path(self.config.results_dir) / f"{run}.{part or self.part}.npz"
+
+    def _splits(self, config: Config) -> list[Split]:
+        key = repr([getattr(config, name) for name in OF_THE_DATA])
         if key not in self._read:
-            self._read[key] = load_split(config)
+            self._read[key] = load_splits(config)
         return self._read[key]
+
+    def _up_to_date(self, path: Path, checkpoint: str, config: Config) -> bool:
+        """Whether ``path`` was made from these weights with as many views; a damaged dump is made anew."""
+        if not path.is_file():
+            return False
+        try:
+            meta = load_predictions(path).meta
+        except UserError:
+            return False
+        return meta.get("checkpoint") == checkpoint and meta.get("views") == (self.views or config.views)
 
 
 def _refuse_unfinished(path: Path) -> None:
@@ -88,17 +162,6 @@ def _refuse_unfinished(path: Path) -> None:
         raise UserError(
             f"{path.parent}: training has not ended, so the test part stays closed; --resume it, or --split val"
         )
-
-
-def _up_to_date(path: Path, recognizer: Recognizer, views: int) -> bool:
-    """Whether ``path`` was made from this checkpoint with as many views; a damaged dump is made anew."""
-    if not path.is_file():
-        return False
-    try:
-        meta = load_predictions(path).meta
-    except UserError:
-        return False
-    return meta.get("checkpoint") == recognizer.hash and meta.get("views") == views
 
 
 if __name__ == "__main__":

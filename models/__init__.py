@@ -4,6 +4,7 @@ from models import attention_resnet, compact, resmasking, resnet, vggface, zoo  
 from models.counting import count_flops, count_parameters
 from models.errors import ModelError
 from models.registry import ModelInfo, check_input_size, create_model, list_models, model_info
+from models.stages import freeze, stages
 from models.weights import LoadReport, load_weights
 
 __all__ = [
@@ -14,7 +15,9 @@ __all__ = [
     "count_flops",
     "count_parameters",
     "create_model",
+    "freeze",
     "list_models",
     "load_weights",
     "model_info",
+    "stages",
 ]

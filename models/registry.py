@@ -41,7 +41,7 @@ class ModelInfo:
     Attributes:
         name: the registered name, equal to the builder's.
         builder: `builder(num_classes, in_channels, drop_rate, **options) -> nn.Module`, fresh weights.
-        classifier: dotted path of the final linear layer.
+        classifier: dotted path of the final linear layer; ``auxiliary``: that of a second head, used in training.
         cam_layer: dotted path of the last module whose output is a feature map [B, C, h, w].
         min_size: smallest height and width, in pixels, with the default options.
         size_multiple: height and width must be multiples of this, with the default options.
@@ -57,6 +57,7 @@ class ModelInfo:
     builder: Builder
     classifier: str
     cam_layer: str
+    auxiliary: str = ""
     min_size: int = 1
     size_multiple: int = 1
     shrink: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

@@ -107,7 +107,13 @@ def googlenet(num_classes: int, in_channels: int, drop_rate: float | None) -> nn
     return _adapt(model, "fc", in_channels, drop_rate)
 
 
-@register_model(**_INCEPTION_FACTS, cam_layer="Mixed_7c", min_size=75, imagenet="torchvision:inception_v3")
+@register_model(
+    **_INCEPTION_FACTS,
+    auxiliary="AuxLogits.fc",
+    cam_layer="Mixed_7c",
+    min_size=75,
+    imagenet="torchvision:inception_v3",
+)
 def inception_v3(num_classes: int, in_channels: int, drop_rate: float | None) -> nn.Module:
     """Inception v3 (Szegedy et al., CVPR 2016); returns (logits, aux_logits) while training."""
     model = torchvision.models.inception_v3(num_classes=num_classes, aux_logits=True, init_weights=True)

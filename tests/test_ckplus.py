@@ -8,9 +8,10 @@ from PIL import Image
 
 from utils.datasets.ckplus import read_ckplus, read_ckplus_files, sequence_of
 from utils.datasets.duplicates import image_hashes
-from utils.datasets.protocols import given, kfold, random_folds
+from utils.datasets.taxonomy import in_taxonomy
 from utils.errors import UserError
 from utils.labels import CKPLUS_CLASSES, CKPLUS_CSV_CLASSES, FER2013_CLASSES
+from utils.splits.protocols import given, kfold, random_folds
 
 FOLDERS = ("anger", "disgust", "fear", "happy", "sadness", "surprise", "contempt")
 PIXELS = " ".join(["7"] * 2304)
@@ -57,7 +58,8 @@ def test_names_tell_persons_and_sequences(tmp_path):
 
 def test_without_contempt(tmp_path):
     write(tmp_path)
-    faces, six = read_ckplus(tmp_path), read_ckplus(tmp_path, contempt=False)
+    faces = read_ckplus(tmp_path)
+    six = in_taxonomy(faces, "no_contempt")
     assert six.classes == CKPLUS_CLASSES[:6] and six.counts().tolist() == [12] * 6
     kept = [i for i, label in zip(faces.ids, faces.labels, strict=True) if label != 6]
     assert six.ids == kept and len(six.subjects) == len(six.images) == 72
@@ -118,7 +120,7 @@ def test_table_with_neutral(tmp_path):
         assert faces.classes == CKPLUS_CSV_CLASSES and faces.counts().tolist() == [4] * 8 and faces.subjects is None
         assert [p.counts().tolist() for p in parts.values()] == [[2] * 8, [1] * 8, [1] * 8]
         assert parts["train"].ids[:2] == ["train/00000", "train/00001"] and parts["val"].images[0, 0, 0] == 2
-    six = read_ckplus_files(table, contempt=False)
+    six = {name: in_taxonomy(part, "no_contempt") for name, part in read_ckplus_files(table).items()}
     assert six["test"].classes == FER2013_CLASSES and six["test"].counts().tolist() == [1] * 7
     assert given(six)[0].protocol == "files: as given; who is on them is not known"
     assert "same people in train and test" in random_folds(read_ckplus(table), folds=4, seed=0)[0].protocol

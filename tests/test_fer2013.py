@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from utils.config import Config
-from utils.datasets import load_split
 from utils.datasets.duplicates import copied_from
 from utils.datasets.fer2013 import read_fer2013
 from utils.errors import UserError
 from utils.labels import FER2013_CLASSES
+from utils.splits import load_splits
 
 USAGE = {"train": "Training", "val": "PublicTest", "test": "PrivateTest"}
 HEADER = "emotion,pixels,Usage"
@@ -355,7 +355,7 @@ def test_another_number_of_classes_than_the_config_says(tmp_path):
     as_fer2013(tmp_path)
     config = Config(data_path=str(tmp_path), cache_dir=str(tmp_path / "cache"), num_classes=8)
     with pytest.raises(UserError, match="num_classes is 8; fer2013 has 7: angry, disgust"):
-        load_split(config)
+        load_splits(config)
 
 
 def png_header(width: int, height: int) -> bytes:

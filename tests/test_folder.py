@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from utils.datasets.folder import read_folder, read_folder_files
-from utils.datasets.protocols import given, holdout, kfold
 from utils.errors import UserError
+from utils.splits.protocols import given, holdout, kfold
 
 GREY = np.random.default_rng(0).integers(0, 256, (64, 40, 40), dtype=np.uint8)
 CLASSES = ("Happiness", "bored", "ANGRY")

@@ -9,9 +9,9 @@ from PIL import Image
 
 from utils.datasets.duplicates import count_leaks, image_hashes
 from utils.datasets.jaffe import FACE_BOX, read_jaffe, read_jaffe_files
-from utils.datasets.protocols import given, loso
 from utils.errors import UserError
 from utils.labels import FER2013_CLASSES, JAFFE_CODES
+from utils.splits.protocols import given, loso
 
 NAMES = [f"{who}.{code}1.{n}.tiff" for who in ("KA", "KL", "YM") for n, code in enumerate(JAFFE_CODES)]
 

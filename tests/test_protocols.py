@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 
-from utils.datasets.even_folds import even_folds
-from utils.datasets.faces import Faces, Split
-from utils.datasets.leaks import check_apart, check_judged_once
-from utils.datasets.protocols import given, holdout, kfold, loso, pooled, random_folds
-from utils.datasets.split_file import load_split_file, save_split_file, split_table
+from utils.datasets.faces import Faces, Split, pooled
 from utils.errors import UserError
+from utils.splits.even_folds import even_folds
+from utils.splits.leaks import check_apart, check_judged_once
+from utils.splits.protocols import given, holdout, kfold, loso, random_folds
+from utils.splits.split_file import load_split_file, save_split_file, split_table
 
 CLASSES = ("angry", "fear", "happy")
 

@@ -20,13 +20,14 @@ from trainers.logs import RunLog
 from trainers.trainer import Trainer, newest_intact
 from utils.checkpoint import Checkpoint, load_checkpoint, network, rebuild_model, save_checkpoint
 from utils.config import Config, load_config
-from utils.datasets import Split, load_split
+from utils.datasets.faces import Split
 from utils.errors import Interrupted, TrainingError
 from utils.inference import predict
 from utils.metrics import score
 from utils.predictions import load_predictions, softmax
 from utils.runs import RunFiles, run_files
 from utils.runtime import StopRequest
+from utils.splits import load_splits
 
 
 def config_in(folder: Path, *changes: str) -> Config:
@@ -37,7 +38,7 @@ def config_in(folder: Path, *changes: str) -> Config:
 
 def trainer_in(folder: Path, *changes: str, stop: StopRequest | None = None) -> Trainer:
     config = config_in(folder, *changes)
-    split = load_split(config)
+    (split,) = load_splits(config)
     files = run_files("run", config)
     files.checkpoints.mkdir(parents=True, exist_ok=True)
     log = RunLog(files.logs, "{}", config.max_epoch_num, split.train.classes, 0)
@@ -393,7 +394,7 @@ def test_names_that_are_no_run_and_resume_with_check(tmp_path: Path) -> None:
 
 def test_a_finished_run_is_not_tested_again_and_an_unfinished_one_not_yet(tmp_path: Path) -> None:
     weights = tmp_path / "init.pt"
-    torch.save(Learner(config_in(tmp_path), load_split(config_in(tmp_path)).train).model.state_dict(), weights)
+    torch.save(Learner(config_in(tmp_path), load_splits(config_in(tmp_path))[0].train).model.state_dict(), weights)
     process = started(tmp_path, *LONG, f"weights={weights}")
     wait_for_epoch(process)
     process.terminate()

@@ -3,6 +3,7 @@
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 
 import torch
 
@@ -10,7 +11,7 @@ from models import count_flops, count_parameters
 from trainers.learner import Learner
 from utils.config import FIELDS, Config
 from utils.datasets.duplicates import count_leaks
-from utils.datasets.faces import Split
+from utils.datasets.faces import Faces, Split
 
 try:
     import resource
@@ -20,14 +21,22 @@ except ImportError:  # not on Windows, where the peak is not shown
 TIMED_STEPS = 3
 
 
-def print_check(config: Config, split: Split) -> None:
+def print_check(config: Config, splits: Sequence[Split]) -> None:
     """Print settings that differ from the defaults, counts, copies across parts, cost and time of an epoch."""
     print("settings (those that differ from the defaults)")
     for name, f in FIELDS.items():
         value = getattr(config, name)
         if value != f.default:
             print(f"  {name} = {value}")
-    print(f"\ndata: {config.dataset}, {split.protocol}")
+    print(f"\ndata: {config.dataset}, {splits[0].protocol}")
+    if len(splits) > 1:
+        _print_folds(splits)
+    else:
+        _print_parts(splits[0])
+    _print_cost(config, splits)
+
+
+def _print_parts(split: Split) -> None:
     width = max(map(len, split.train.classes)) + 2
     print("  " + "images".rjust(14) + "".join(name.rjust(width) for name in split.train.classes))
     for name, part in split.parts().items():
@@ -36,25 +45,45 @@ def print_check(config: Config, split: Split) -> None:
         print(f"  {count:6d} {sentence}")
     black = {name: int((part.images.reshape(len(part), -1).max(1) == 0).sum()) for name, part in split.parts().items()}
     print(f"  {sum(black.values()):6d} all-black images ({', '.join(f'{n} {c}' for n, c in black.items())})")
-    _print_cost(config, split)
 
 
-def _print_cost(config: Config, split: Split) -> None:
-    learner = Learner(config, split.train)
+def _print_folds(splits: Sequence[Split]) -> None:
+    """One line a fold: images and persons of each part, and the test images of each class."""
+    classes = splits[0].train.classes
+    print(f"  {'fold':16s}{'train':>14s}{'val':>12s}{'test':>12s}   of these {', '.join(classes)}")
+    for number, split in enumerate(splits, 1):
+        cells = [_images_and_persons(part) for part in split.parts().values()]
+        counts = " ".join(f"{count:3d}" for count in split.parts()["test"].counts())
+        print(f"  {f'{number} {split.name}':16s}{cells[0]:>14s}{cells[1]:>12s}{cells[2]:>12s}   {counts}")
+    leaks = sum(count_leaks(split)["test images with an exact copy in train"] for split in splits)
+    print(f"  {leaks:6d} test images with an exact copy in the train part of their fold")
+
+
+def _images_and_persons(part: Faces) -> str:
+    return str(len(part)) if part.subjects is None else f"{len(part)} ({len(set(part.subjects))} p.)"
+
+
+def _print_cost(config: Config, splits: Sequence[Split]) -> None:
+    learner = Learner(config, splits[0].train)
     flops = count_flops(learner.model, config.image_size, config.in_channels)
     seconds = _seconds_per_step(learner)
     steps = learner.batches.steps
     print(f"\nnetwork: {config.arch}, {config.image_size} px, {config.in_channels} channels, weights {config.weights}")
-    print(f"  {count_parameters(learner.model):,} parameters; {flops / 1e9:.2f} GFLOP for one image forward")
+    if learner.begins:
+        print(f"  {learner.begins}")
+    trained = sum(p.numel() for p in learner.model.parameters() if p.requires_grad)
+    kept = f", {trained:,} of them trained" if learner.frozen else ""
+    print(f"  {count_parameters(learner.model):,} parameters{kept}; {flops / 1e9:.2f} GFLOP for one image forward")
     print(f"  {config.device}, {config.precision}, channels_last {config.channels_last}, {config.threads} threads")
     print(f"  memory at the peak so far: {_peak_memory(config) / 1e9:.2f} GB")
-    print(f"  {steps} steps an epoch, about {seconds * steps / 60:.1f} minutes; at most {config.max_epoch_num} epochs")
+    folds = f" in each of {len(splits)} folds" if len(splits) > 1 else ""
+    print(f"  {steps} steps an epoch, about {seconds * steps:.1f} s; at most {config.max_epoch_num} epochs{folds}")
 
 
 def _seconds_per_step(learner: Learner) -> float:
     """Median of a few real steps on real images, after one to warm up."""
     times = []
-    learner.model.train()
+    learner.train_mode()
     started = time.perf_counter()
     for number, (images, labels) in enumerate(learner.batches.epoch(0)):
         learner.train_step(images, labels, 0, number)  # reads the loss, so it has ended when it returns

@@ -1,31 +1,39 @@
 """The story of a run: settings, data, training, one look at the test part, dumps and figures."""
 
+import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from trainers.check import print_check
+from trainers.folds import PARTS, FoldedRun, begin, pooled_dump, reopen, train_fold, train_folds
 from trainers.learner import Learner
-from trainers.logs import RunLog
-from trainers.trainer import Trainer, newest_intact
+from trainers.trainer import newest_intact, train_split
 from utils.checkpoint import Checkpoint, network
 from utils.cli import Parser, run_cli
 from utils.config import FIELDS, Config, load_config
-from utils.datasets import Split, load_split
+from utils.datasets.faces import Split
 from utils.errors import Interrupted, MachineError, UserError
 from utils.files import write_atomically
 from utils.inference import Recognizer
-from utils.predictions import save_predictions
+from utils.inflation import inflation, inflation_text
+from utils.pooling import spread, spread_text
+from utils.predictions import Predictions, load_predictions, save_predictions
 from utils.report import as_json, confusion, judge, scores_table
 from utils.runs import RunFiles, find_run, new_run, run_files
-from utils.runtime import StopRequest, resolve
+from utils.runtime import StopRequest, processors, resolve
 from utils.settings import allowed
+from utils.splits import load_splits
+from utils.splits.protocols import GROUPED
+from utils.splits.split_file import save_split_file
 from Visualization.figures import confusion_matrix_figure, training_curves_figure
+from Visualization.people import inflation_figure, person_accuracy_figure
 from Visualization.saving import save_figure
 
 # A resumed run keeps its settings; only where it runs and where its data lie may change.
@@ -52,56 +60,98 @@ def _main(default_config: str) -> None:
     parser.add_argument("settings", nargs="*", metavar="key=value", help="settings on top of the file's")
     parser.add_argument("--config", default=default_config, help=f"settings file (default {default_config})")
     parser.add_argument("--check", action="store_true", help="read everything, say what would be done, and stop")
-    parser.add_argument("--resume", metavar="RUN", help="go on with a run, by its name")
+    parser.add_argument("--resume", metavar="RUN", help="go on with a run, by its name; its finished folds are kept")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="folds that are trained side by side (1)")
+    parser.add_argument("--fold", type=int, metavar="N", help="with --resume: only this fold, e.g. on another machine")
+    parser.add_argument(
+        "--compare-protocols",
+        action="store_true",
+        help="train under protocol random too, and show by how much the same people in train and test flatter",
+    )
     arguments = parser.parse_intermixed_args()
     config = load_config(arguments.config, arguments.settings)
+    _check_options(arguments)
     if arguments.resume is not None:
         _refuse_changes(arguments.settings)
-        if arguments.check:
-            raise UserError("command line: --check looks at a new run; leave out --resume")
-        resume(arguments.resume, config, [text.partition("=")[0] for text in arguments.settings])
+        changed = [text.partition("=")[0] for text in arguments.settings]
+        resume(arguments.resume, config, changed, arguments.jobs, arguments.fold)
     elif arguments.check:
         check(config)
+    elif arguments.compare_protocols:
+        compare_protocols(config, arguments.jobs)
     else:
-        run(config)
+        run(config, arguments.jobs)
 
 
-def run(config: Config) -> None:
-    """Train as ``config`` says, from the start to the figures."""
+def run(config: Config, jobs: int = 1) -> RunFiles:
+    """Train as ``config`` says, from the start to the figures; folds one by one, or ``jobs`` of them side by side."""
     check_network(config)
-    config = resolve(config)
-    split = load_split(config)
-    learner = Learner(config, split.train)  # whatever is wrong with network or weights shows before anything is written
-    _train(learner, split, new_run(config), None)
+    config = resolve(_shared(config, jobs))
+    splits = load_splits(config)
+    learner = Learner(config, splits[0].train)  # whatever is wrong with network or weights shows before a file is made
+    files = new_run(config)
+    if len(splits) > 1:
+        _train_folds(begin(files, config, splits), jobs)
+    else:
+        if config.protocol != "official":
+            save_split_file(files.splits, splits, config.dataset)
+        _train(learner, splits[0], files, None)
+    return files
 
 
-def resume(name: str, config: Config, changed: list[str]) -> None:
+def resume(name: str, config: Config, changed: list[str], jobs: int = 1, fold: int | None = None) -> None:
     """Go on with the run ``name`` as if it had never stopped.
 
     Args:
         name: the run's name, or the path of its checkpoint folder.
         config: says where runs are kept; its settings named in ``changed`` replace the run's own.
+        jobs: as for `run`.
+        fold: only this one, counted from 1.
     """
     found = find_run(name, config)
+    changes = {key: getattr(config, key) for key in changed}
+    if found.settings.is_file():
+        folded = reopen(found, changes)
+        folded = dataclasses.replace(folded, config=resolve(folded.config))
+        _train_folds(folded, jobs) if fold is None else _train_one_fold(folded, fold)
+        return
+    if fold is not None:
+        raise UserError(f"{found.checkpoints}: has no folds; leave out --fold")
     checkpoint, warning = newest_intact(found)
     if warning:
         print(warning, file=sys.stderr)
-    config = dataclasses.replace(checkpoint.config, **{key: getattr(config, key) for key in changed})
-    config = dataclasses.replace(config, checkpoint_dir=str(found.checkpoints.parent))
+    config = dataclasses.replace(checkpoint.config, **changes, checkpoint_dir=str(found.checkpoints.parent))
     files = run_files(found.name, config)
     if checkpoint.progress["finished"] and files.report.is_file():
         print(f"run {files.name} has ended, and the test part was opened then: {files.report}")
         return
     config = resolve(config)
-    split = load_split(config)
+    (split,) = load_splits(config)
     _train(Learner(config, split.train, fresh=False), split, files, checkpoint)
+
+
+def compare_protocols(config: Config, jobs: int = 1) -> None:
+    """Train the same network under the protocol of ``config``, which keeps persons apart, and under ``random``.
+
+    Raises:
+        UserError: the protocol does not keep persons apart.
+    """
+    if config.protocol not in GROUPED:
+        raise UserError(f"--compare-protocols: protocol is {config.protocol}; expected {' or '.join(GROUPED)}")
+    folds = len(load_splits(config))
+    honest = run(config, jobs)
+    known = run(dataclasses.replace(config, protocol="random", folds=folds), jobs)
+    row = inflation(load_predictions(honest.dump("test")), load_predictions(known.dump("test")))
+    picture = honest.figures / f"{honest.name}.inflation.png"
+    save_figure(inflation_figure([row], config.dataset), picture)
+    print(f"\n{inflation_text(row)}\n{picture}")
 
 
 def check(config: Config) -> None:
     """Resolve everything, read the data, and print what a training would be; nothing is written but the cache."""
     check_network(config)
     config = resolve(config)
-    print_check(config, load_split(config))
+    print_check(config, load_splits(config))
 
 
 def check_network(config: Config) -> None:
@@ -115,61 +165,100 @@ def check_network(config: Config) -> None:
 
 
 def _train(learner: Learner, split: Split, files: RunFiles, checkpoint: Checkpoint | None) -> None:
-    """Train from the start, or from ``checkpoint`` on, and judge the best weights."""
-    config = learner.config
+    """Train on the only split, from the start or from ``checkpoint`` on, and judge the best weights."""
     files.prepare()
     with files.locked(), StopRequest().listening() as stop:
-        text = json.dumps(dataclasses.asdict(config), indent=2)
-        log = RunLog(
-            files.logs, text, config.max_epoch_num, split.train.classes, checkpoint.epoch + 1 if checkpoint else 0
-        )
-        log.say(f"run {files.name}: {config.arch} on {config.dataset}, {config.device}, {config.precision}")
-        trainer = Trainer(learner, split, files, log, stop)
-        if checkpoint:
-            trainer.resume(checkpoint)
+        trainer = train_split(learner, split, files, checkpoint, stop)
         try:
-            trainer.fit()
-        finally:
-            log.close()
-        try:
-            finish(files, split, config, trainer.progress.history, stop)
+            recognizer = Recognizer(files.best, device=learner.config.device)
+            parts = {p: recognizer.predict(split, p, between_batches=stop.check) for p in PARTS if p in split.parts()}
         except Interrupted as signal:
             saved = f"training has ended; --resume {files.name} goes on with testing"
             raise Interrupted(signal.signal_number, saved) from None
+        config = learner.config
+        try:  # a log that cannot be written spoils no result
+            curves = training_curves_figure(trainer.progress.history, files.name, select_by=config.select_by)
+            save_figure(curves, files.curves)
+        except MachineError as error:
+            print(error, file=sys.stderr)
+        publish(files, config, parts, f"{files.best}  (epoch chosen on validation; {files.last.name} is the newest)")
 
 
-def finish(
-    files: RunFiles, split: Split, config: Config, history: Sequence[dict[str, float]], stop: StopRequest
-) -> None:
-    """After training: open the test part once with the best checkpoint; write dumps, report and figures."""
-    recognizer = Recognizer(files.best, device=config.device)
-    best = recognizer.checkpoint
-    report = {"run": files.name, "best_epoch": best.epoch, "selection": best.selection}
-    for part in ("val", "test"):
-        if part in split.parts():
-            predictions = recognizer.predict(split, part, between_batches=stop.check)
-            save_predictions(predictions, files.dump(part))
-            judged = judge(predictions)
-            report[part] = as_json(judged)
-            matrix, subtitle = confusion(predictions)
-            figure = confusion_matrix_figure(matrix, predictions.classes, f"{files.name}, {part}", subtitle)
-            save_figure(figure, files.figures / f"{files.name}.{part}.png")
-            role = "chose the epoch" if part == "val" else "opened once, now"
-            print(f"\n{part} ({role})\n{scores_table(judged, predictions.classes, len(predictions.logits))}")
+def _train_folds(run: FoldedRun, jobs: int) -> None:
+    """Train the folds that are not finished, and judge all of them together."""
+    files = run.files
+    files.prepare()
+    with files.locked(), StopRequest().listening() as stop:
+        train_folds(run, jobs, stop)
+        parts = {part: pooled_dump(run, part) for part in PARTS}
+        publish(files, run.config, parts, f"{files.checkpoints}/fold-*/best.pt")
+
+
+def _train_one_fold(run: FoldedRun, number: int) -> None:
+    if not 1 <= number <= len(run.splits):
+        raise UserError(f"--fold: {run.files.name} has folds 1 to {len(run.splits)}; got {number}")
+    with StopRequest().listening() as stop:
+        train_fold(run, number, stop)
+
+
+def publish(files: RunFiles, config: Config, parts: Mapping[str, Predictions], checkpoints: str) -> None:
+    """After training: dumps, report and figures, and what a person at the terminal wants to know.
+
+    Args:
+        files: where they go.
+        config: of the run.
+        parts: its predictions for validation and, where there is one, the test part.
+        checkpoints: which checkpoints made them, in words.
+    """
+    report: dict[str, Any] = {"run": files.name}
+    for part, predictions in parts.items():
+        save_predictions(predictions, files.dump(part))
+        judged, found = judge(predictions), spread(predictions)
+        report |= {"protocol": predictions.meta["protocol"], "selection": predictions.meta["selection"]}
+        report |= {"best_epoch": predictions.meta["epoch"]} if "epoch" in predictions.meta else {}
+        report[part] = as_json(judged)
+        if text := spread_text(found):
+            report[part] |= {"spread": dataclasses.asdict(found)}
+        matrix, subtitle = confusion(predictions)
+        figure = confusion_matrix_figure(matrix, predictions.classes, f"{files.name}, {part}", subtitle)
+        save_figure(figure, files.figures / f"{files.name}.{part}.png")
+        if part == "test" and len(found.persons) > 1:
+            overall = f"{judged.get('views', judged['clean']).accuracy:.2%} of {len(predictions.ids)} images; {text}"
+            figure = person_accuracy_figure(found.persons, f"{files.name}, accuracy of each person", overall)
+            save_figure(figure, files.persons)
+        role = "chose the epochs" if part == "val" else "opened once, after training"
+        print(f"\n{part} ({role}): {predictions.meta['protocol']}")
+        print(scores_table(judged, predictions.classes, len(predictions.logits)), *([text] if text else []), sep="\n")
     try:
-        save_figure(training_curves_figure(history, files.name, select_by=config.select_by), files.curves)
         write_atomically(files.report, json.dumps(report, indent=2).encode())
-    except MachineError as error:  # a log that cannot be written spoils no result
+    except MachineError as error:
         print(error, file=sys.stderr)
-    print(_what_next(files, config))
+    print(_what_next(files, config, checkpoints))
 
 
-def _what_next(files: RunFiles, config: Config) -> str:
+def _shared(config: Config, jobs: int) -> Config:
+    """``config`` with threads for ``jobs`` processes, unless it says how many."""
+    return config if jobs == 1 or config.threads else dataclasses.replace(config, threads=max(1, processors() // jobs))
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    if arguments.jobs < 1:
+        raise UserError(f"--jobs must be a whole number from 1; got {arguments.jobs}")
+    if arguments.fold is not None and arguments.resume is None:
+        raise UserError("command line: --fold goes with --resume RUN")
+    chosen = [o for o in ("check", "resume", "compare_protocols") if getattr(arguments, o) not in (None, False)]
+    if len(chosen) > 1:
+        first, second = (f"--{name.replace('_', '-')}" for name in chosen[:2])
+        raise UserError(f"command line: {first} and {second} exclude each other")
+
+
+def _what_next(files: RunFiles, config: Config, checkpoints: str) -> str:
+    pictures = [("curves", files.curves), ("each person", files.persons)]
+    also = "".join(f"{name:18s}{path}\n" for name, path in pictures if path.is_file())
     return f"""
-checkpoint        {files.best}  (epoch chosen on validation; {files.last.name} is the newest)
+checkpoint        {checkpoints}
 logs              {files.logs}  (tensorboard --logdir {config.log_dir})
-curves            {files.curves}
-predictions       {files.dump("test")}
+{also}predictions       {files.dump("test")}
 confusion matrix  {files.figures / f"{files.name}.test.png"}
 
 next, after '. .venv/bin/activate':

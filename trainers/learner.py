@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from models import freeze, model_info
 from utils.batches import TrainingBatches
 from utils.checkpoint import network
 from utils.config import Config
@@ -15,6 +16,7 @@ from utils.errors import TrainingError
 from utils.optim import AveragedWeights, Plateau, build_optimizer, learning_rate
 from utils.randomness import stream_seed
 from utils.runtime import autocast, memory_format, placed
+from utils.transfer import begin_with, check_unseen, find_origin
 
 AUXILIARY_WEIGHT = 0.4  # of a network's auxiliary head (Szegedy et al., CVPR 2016)
 _INIT, _DROPOUT, _MIXUP = 0, 1, 2  # streams of random numbers
@@ -40,12 +42,24 @@ class Learner:
         """
         self.config = config
         torch.manual_seed(stream_seed(config.seed, _INIT))
-        self.model = placed(network(config, weights=None if fresh else "none"), config)
+        model = network(config, weights=None if fresh else "none")
+        self.origin, self.begins = (find_origin(config) if fresh else None), ""
+        if self.origin is not None:
+            check_unseen(self.origin, config, faces)
+            self.begins = begin_with(model, self.origin, config, faces.classes)
+        self.frozen = freeze(model, model_info(config.arch), config.freeze_stages)
+        self.model = placed(model, config)
         self.averaged = AveragedWeights(self.model, config.ema_decay) if config.ema_decay > 0 else None
         self.optimizer = build_optimizer(self.model, config)
         self.plateau = Plateau()
         self.batches = TrainingBatches(faces, config, torch.device(config.device))
         self.class_weights = class_weights(faces.counts()).to(config.device) if config.weighted_loss else None
+
+    def train_mode(self) -> None:
+        """Dropout and batch norm as in training, but for the frozen stages."""
+        self.model.train()
+        for module in self.frozen:
+            module.eval()
 
     @property
     def judged(self) -> torch.nn.Module:
@@ -56,7 +70,7 @@ class Learner:
         """One step on a batch of augmented images; epochs, and steps within one, count from 0.
 
         Args:
-            images: float32 [B, C, S, S]; labels: int64 [B].
+            images: float32 [B, C, S, S]; labels: int64 [B], or float32 [B, classes] that sum to one.
 
         Raises:
             TrainingError: loss or gradient is not finite; the weights have not been touched.
@@ -67,7 +81,7 @@ class Learner:
         torch.manual_seed(stream_seed(config.seed, _DROPOUT, number))
         rate = learning_rate(config, epoch, step, self.batches.steps, self.plateau)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("share", 1.0)  # the first checkpoints name no shares
         images, targets = self._mixed(images, labels, number)
         with autocast(config):
             outputs = self.model(images.contiguous(memory_format=memory_format(config)))
@@ -90,7 +104,7 @@ class Learner:
 
     def _mixed(self, images: torch.Tensor, labels: torch.Tensor, number: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Soft targets float32 [B, C], and mixup (Zhang et al., ICLR 2018) where it is asked for."""
-        targets = F.one_hot(labels, self.config.num_classes).float()
+        targets = labels if labels.is_floating_point() else F.one_hot(labels, self.config.num_classes).float()
         if self.config.mixup == 0:
             return images, targets
         generator = np.random.default_rng(stream_seed(self.config.seed, _MIXUP, number))

@@ -77,7 +77,8 @@ class RunLog:
         shown = images[:16].float().cpu()
         low, high = shown.amin((1, 2, 3), keepdim=True), shown.amax((1, 2, 3), keepdim=True)
         pictures = (255 * (shown - low) / (high - low).clamp(min=1e-6)).byte().permute(0, 2, 3, 1).numpy()
-        names = [classes[label] for label in labels[:16].tolist()]
+        likeliest = labels.argmax(1) if labels.is_floating_point() else labels
+        names = [classes[label] for label in likeliest[:16].tolist()]
         with self._tolerant():
             self.board.add_figure("Augmented samples", labelled_images_figure(pictures, names), 0)
 

@@ -1,6 +1,7 @@
 """The one training loop: whatever differs between data sets, networks and recipes is data to it."""
 
 import dataclasses
+import json
 import math
 import time
 from dataclasses import dataclass, field
@@ -58,6 +59,7 @@ class Trainer:
         self.metrics: dict[str, Any] = {}
         self.data = {name: part.fingerprint() for name, part in (("train", split.train), ("val", split.val))}
         self.environment = environment()
+        self.origin = {} if learner.origin is None else learner.origin.identity()
 
     def fit(self) -> None:
         """Train to the last epoch or until validation has stopped rising.
@@ -86,7 +88,7 @@ class Trainer:
         """Go through what is left of the current epoch's steps."""
         progress, batches = self.progress, self.learner.batches
         started = time.monotonic()
-        self.learner.model.train()
+        self.learner.train_mode()
         try:
             with self.log.epoch_bar(progress.epoch, batches.steps, progress.step) as bar:
                 for images, labels in batches.epoch(progress.epoch, progress.step):
@@ -139,6 +141,7 @@ class Trainer:
         learner.optimizer.load_state_dict(checkpoint.optimizer)
         learner.plateau = Plateau(**checkpoint.scheduler)
         self.progress, self.metrics = Progress(**checkpoint.progress), checkpoint.metrics
+        self.origin = checkpoint.origin
 
     def _close_epoch(self, scores: Scores) -> bool:
         """Write the epoch into the history; whether it is the best so far."""
@@ -185,8 +188,34 @@ class Trainer:
             scheduler=dataclasses.asdict(learner.plateau),
             progress=dataclasses.asdict(progress),
             environment=self.environment,
+            origin=self.origin,
         )
         save_checkpoint(checkpoint, *paths)
+
+
+def train_split(
+    learner: Learner, split: Split, files: RunFiles, checkpoint: Checkpoint | None, stop: StopRequest
+) -> Trainer:
+    """Train on one split to the end, from the start or from ``checkpoint`` on; the caller holds the lock of ``files``.
+
+    Raises:
+        Interrupted, TrainingError: as `Trainer.fit`.
+    """
+    config = learner.config
+    text = json.dumps(dataclasses.asdict(config), indent=2)
+    log = RunLog(files.logs, text, config.max_epoch_num, split.train.classes, checkpoint.epoch + 1 if checkpoint else 0)
+    where = f"{config.arch} on {config.dataset}, {config.device}, {config.precision}"
+    log.say(f"run {files.name}{files.fold_name and ', ' + files.fold_name + ' (' + split.name + ')'}: {where}")
+    if learner.begins:
+        log.say(learner.begins)
+    trainer = Trainer(learner, split, files, log, stop)
+    if checkpoint:
+        trainer.resume(checkpoint)
+    try:
+        trainer.fit()
+    finally:
+        log.close()
+    return trainer
 
 
 def newest_intact(files: RunFiles) -> tuple[Checkpoint, str]:

@@ -20,12 +20,16 @@ class TrainingBatches:
     def __init__(self, faces: Faces, config: Config, device: torch.device) -> None:
         images = torch.from_numpy(np.asarray(faces.images))
         self.images = images if device.type == "cpu" else images.to(device)
-        self.labels = torch.from_numpy(faces.labels).to(device)
+        labels = faces.labels if faces.soft is None else faces.soft
+        self.labels = torch.from_numpy(labels).to(device)
         self.config = config
         self.steps = len(self._cut(torch.zeros(len(faces))))
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield (float32 [B, C, S, S], int64 [B]) for each step from ``first_step`` on; epochs count from 0."""
+        """Yield (images, labels) for each step from ``first_step`` on; epochs count from 0.
+
+        Images are float32 [B, C, S, S]; labels int64 [B], or float32 [B, classes] where they are distributions.
+        """
         order = shuffled(self.config.seed, epoch, len(self.labels))
         batches = (self._batch(samples, epoch) for samples in self._cut(order)[first_step:])
         return _ahead(batches) if self.config.num_workers > 0 else batches

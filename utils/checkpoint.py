@@ -40,7 +40,7 @@ _BROKEN = (
     EOFError,
 )
 _KINDS = {"run": str, "config": dict, "classes": list, "epoch": int, "step": int, "model": dict} | dict.fromkeys(
-    ("metrics", "selection", "data", "optimizer", "scheduler", "progress", "environment"), dict
+    ("metrics", "selection", "data", "optimizer", "scheduler", "progress", "environment", "origin"), dict
 )
 # Where a zip file says how long its closing comment is: 20 bytes into the end record, which is 22 bytes long.
 _END_RECORD, _COMMENT_LENGTH = 22, 20
@@ -61,6 +61,7 @@ class Checkpoint:
         model: weights as trained; ``ema``: averaged weights, or None.
         optimizer, scheduler, progress: what resuming needs besides.
         environment: versions and machine.
+        origin: the run whose weights this one began with, see `utils.transfer.Origin`; empty where there is none.
     """
 
     run: str
@@ -77,6 +78,7 @@ class Checkpoint:
     scheduler: dict[str, Any]
     progress: dict[str, Any]
     environment: dict[str, Any]
+    origin: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def judged_weights(self) -> dict[str, torch.Tensor]:
         """The weights that validation judged: the averaged ones where there are any."""
@@ -201,6 +203,7 @@ def _refuse_calls(archive: zipfile.ZipFile) -> None:
 
 def _parsed(plain: dict[str, Any], path: Path) -> Checkpoint:
     names = [f.name for f in dataclasses.fields(Checkpoint)]
+    plain.setdefault("origin", {})  # files of the first version have none
     missing = [name for name in names if name not in plain]
     if missing:
         raise UserError(f"{path}: lacks '{missing[0]}'")

@@ -17,9 +17,42 @@ class Config:
     """Everything that changes a number. What a file leaves out has the value of the published recipe."""
 
     # what is learned from
-    dataset: str = setting("fer2013", "which data set", choices=("fer2013", "sample"))
+    dataset: str = setting("fer2013", "which data set", choices=("fer2013", "jaffe", "ckplus", "folder", "sample"))
     data_path: str = setting("saved/data/fer2013", "folder or file that holds the data set")
-    protocol: str = setting("official", "how the data are split", choices=("official",))
+    crop: str = setting("none", "jaffe: the whole image, or the face in one fixed box", choices=("none", "box"))
+    taxonomy: str = setting(
+        "own",
+        "classes: the set's own; FER2013's seven, in its order; or its own without contempt",
+        choices=("own", "fer2013", "no_contempt"),
+    )
+    label_source: str = setting(
+        "own",
+        "fer2013: its own labels, FER+ labels, or in training the distribution of the FER+ votes",
+        choices=("own", "ferplus", "ferplus_soft"),
+    )
+    ferplus_path: str = setting("saved/data/ferplus", "folder or file that holds the FER+ votes")
+    ferplus_policy: str = setting(
+        "plurality",
+        "plurality: most votes win, dropped where contempt, unknown or NF wins; "
+        "majority: single votes do not count, dropped without more than half",
+        choices=("plurality", "majority"),
+    )
+    ferplus_parts: str = setting(
+        "all", "parts that get FER+ labels; train: the others keep FER2013's", choices=("all", "train")
+    )
+    protocol: str = setting(
+        "official",
+        "official: the set's own split; loso: leave one person out; kfold: folds of persons; files: the parts that "
+        "the files make; holdout: one seeded split, persons apart where known; random: folds of images, "
+        "same people in train and test",
+        choices=("official", "loso", "kfold", "files", "holdout", "random"),
+    )
+    folds: int = setting(10, "kfold, random, holdout: how many parts the set is dealt into", least=3, most=1000)
+    val_subjects: int = setting(1, "loso: persons that validate in each fold", least=1, most=1000)
+    split_seed: int = setting(
+        0, "how persons or images are dealt out; not the seed of the training", least=0, most=10**9
+    )
+    split_file: str = setting("none", "none, or the splits.json of another run: the parts that this run is forced onto")
     sample_faces: int = setting(6000, "dataset 'sample': how many training faces are drawn", least=70, most=10**6)
     sample_seed: int = setting(0, "dataset 'sample': which faces are drawn", least=0, most=10**9)
     image_size: int = setting(224, "side of the square that the network sees, in pixels", least=16, most=1024)
@@ -34,6 +67,10 @@ class Config:
     # the network
     arch: str = setting("alexnet", "network, one of `python -m models`")
     weights: str = setting("none", "initial weights: none, imagenet, or the path of a file")
+    init_from: str = setting(
+        "none", "none, or a run (or its checkpoint file) whose weights this one begins with; its head by class names"
+    )
+    freeze_stages: int = setting(0, "first stages of the network that keep their initial weights", least=0, most=1000)
     stem: str = setting(
         "default",
         "first layers of a ResNet: 7x7 and pool (imagenet), 3x3 and pool, or 3x3 alone",
@@ -49,6 +86,9 @@ class Config:
     # the recipe
     optimizer: str = setting("radam", "optimiser", choices=("radam", "sgd", "adamw"))
     lr: float = setting(1e-4, "learning rate; the peak of a one-cycle schedule", above=0, most=100)
+    head_lr: float | None = setting(
+        None, "learning rate of the last layer, changing like lr; null: lr", above=0, most=100
+    )
     min_lr: float = setting(1e-6, "the learning rate never falls below this", least=0, most=1)
     momentum: float = setting(0.9, "momentum of SGD; first beta of RAdam and AdamW", least=0, most=0.9999)
     weight_decay: float = setting(1e-3, "decoupled (RAdam, AdamW) or L2 (SGD) weight decay", least=0, most=10)

@@ -12,7 +12,7 @@ from utils.augment import VIEWS, view_batch
 from utils.checkpoint import Checkpoint, checkpoint_hash, load_checkpoint, rebuild_model
 from utils.config import Config
 from utils.datasets.duplicates import copied_from
-from utils.datasets.faces import Split
+from utils.datasets.faces import Faces, Split
 from utils.errors import UserError
 from utils.predictions import Predictions, softmax
 from utils.runtime import autocast, find_device, memory_format, placed
@@ -132,7 +132,54 @@ class Recognizer:
             "protocol": split.protocol,
             "views": views,
             "copies_in_train": copies,
+            "fold": split.name,
         }
+        if faces.subjects is not None:
+            meta["subjects"] = dict(zip(faces.ids, faces.subjects, strict=True))
+        return Predictions(logits, faces.labels, faces.ids, faces.classes, meta)
+
+    def predict_elsewhere(
+        self,
+        faces: Faces,
+        dataset: str,
+        *,
+        views: int | None = None,
+        between_batches: Callable[[], None] = lambda: None,
+    ) -> Predictions:
+        """Predictions for all images of a data set that this network has never been trained on.
+
+        Args:
+            faces: all images.
+            dataset: what the set is called.
+            views, between_batches: as for `predict`.
+
+        Raises:
+            UserError: other classes, or the network (or what it began with) was trained on this data set.
+        """
+        if faces.classes != self.classes:
+            raise UserError(
+                f"{self.path}: knows {', '.join(self.classes)}; {dataset} has {', '.join(faces.classes)}; "
+                "taxonomy=fer2013 brings another set to FER2013's classes"
+            )
+        trained_on = [self.config.dataset]
+        origin = self.checkpoint.origin
+        while origin:
+            trained_on.append(origin["dataset"])
+            origin = origin["origin"]
+        if dataset in trained_on:
+            raise UserError(f"{self.path}: was trained on {dataset} itself, so all its images are no test of it")
+        views = self.config.views if views is None else views
+        logits = predict(self.model, faces.images, self.config, views=views, between_batches=between_batches)
+        meta = _identity(self.checkpoint, self.config) | {
+            "dataset": dataset,
+            "checkpoint": self.hash,
+            "data": faces.fingerprint(),
+            "split": f"on_{dataset}",
+            "protocol": f"elsewhere: trained on {' and '.join(trained_on)}, judged on all of {dataset}",
+            "views": views,
+        }
+        if faces.subjects is not None:
+            meta["subjects"] = dict(zip(faces.ids, faces.subjects, strict=True))
         return Predictions(logits, faces.labels, faces.ids, faces.classes, meta)
 
 
@@ -152,4 +199,5 @@ def _identity(checkpoint: Checkpoint, config: Config) -> dict[str, object]:
         "training_seconds": checkpoint.progress.get("seconds"),
         "config": dataclasses.asdict(config),
         "environment": checkpoint.environment,
+        "origin": checkpoint.origin,
     }

@@ -7,28 +7,34 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from models import model_info
 from utils.config import Config
 
 DROP = 0.1
 
 
 def build_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """The optimiser that ``config`` names, over all parameters of ``model``.
+    """The optimiser that ``config`` names, over all parameters of ``model`` that ask for a gradient.
 
     Sources: RAdam (Liu et al., ICLR 2020), decoupled decay (Loshchilov and Hutter, ICLR 2019), SGD with
     Nesterov's momentum.
     """
-    matrices = [p for p in model.parameters() if p.requires_grad and (p.ndim > 1 or config.decay_all)]
-    vectors = [p for p in model.parameters() if p.requires_grad and not (p.ndim > 1 or config.decay_all)]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}]
-    if vectors:
-        groups.append({"params": vectors, "weight_decay": 0.0})
+    head_rate = config.lr if config.head_lr is None else config.head_lr
+    head = model_info(config.arch).classifier + "."
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            decay = config.weight_decay if parameter.ndim > 1 or config.decay_all else 0.0
+            share = head_rate / config.lr if name.startswith(head) else 1.0
+            groups.setdefault((decay, share), []).append(parameter)
+    # `share` is this group's part of the learning rate that the schedule gives
+    every = [{"params": found, "weight_decay": decay, "share": share} for (decay, share), found in groups.items()]
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, config.lr, config.momentum, nesterov=config.momentum > 0)
+        return torch.optim.SGD(every, config.lr, config.momentum, nesterov=config.momentum > 0)
     betas = (config.momentum, 0.999)
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, config.lr, betas)
-    return torch.optim.RAdam(groups, config.lr, betas, decoupled_weight_decay=True)
+        return torch.optim.AdamW(every, config.lr, betas)
+    return torch.optim.RAdam(every, config.lr, betas, decoupled_weight_decay=True)
 
 
 @dataclass

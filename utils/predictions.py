@@ -150,7 +150,9 @@ def combine(members: Sequence[Predictions], names: Sequence[str]) -> Predictions
         seen[identity] = name
     mean = np.mean([member.probabilities() for member in joined], axis=0)
     first = members[0]
-    kept = ("scores", "dataset", "split", "protocol", "data", "copies_in_train")
+    kept = ["scores", "dataset", "split", "protocol", "data", "copies_in_train", "subjects"]
+    if all(member.meta.get("fold_of") == first.meta.get("fold_of") for member in members):
+        kept.append("fold_of")
     meta = {key: first.meta[key] for key in kept if key in first.meta}
     meta |= {"run": "ensemble", "members": list(names), "views": [len(member.logits) for member in members]}
     logits = np.log(np.maximum(mean, 1e-30)).astype(np.float32)[None]

@@ -56,9 +56,14 @@ def scores_table(judged: dict[str, Scores], classes: tuple[str, ...], views: int
         )
     best = judged.get("views", judged["clean"])
     lines.append(
-        "recall  " + "  ".join(f"{name} {value:.1%}" for name, value in zip(classes, best.recall, strict=True))
+        "recall  " + "  ".join(f"{name} {share(value)}" for name, value in zip(classes, best.recall, strict=True))
     )
     return "\n".join(lines)
+
+
+def share(value: float) -> str:
+    """A recall as a person reads it; of a class without images there is none."""
+    return "–" if np.isnan(value) else f"{value:.1%}"
 
 
 def as_json(judged: dict[str, Scores]) -> dict[str, Any]:

@@ -21,13 +21,30 @@ except ImportError:  # not on Windows, where two programs writing one run are no
 
 @dataclass(frozen=True)
 class RunFiles:
-    """Where one run keeps its files."""
+    """Where one run, or one fold of a run, keeps its files."""
 
     name: str
     checkpoints: Path
     logs: Path
     results: Path
     figures: Path
+    fold_name: str = ""
+
+    def fold(self, number: int) -> "RunFiles":
+        """The files of one fold, counted from 1; its dumps lie beside its checkpoints until they are pooled."""
+        name = f"fold-{number:02d}"
+        folder = self.checkpoints / name
+        return dataclasses.replace(self, checkpoints=folder, logs=self.logs / name, results=folder, fold_name=name)
+
+    @property
+    def splits(self) -> Path:
+        """Which image stands in which part of which fold."""
+        return self.checkpoints / "splits.json"
+
+    @property
+    def settings(self) -> Path:
+        """The settings that all folds of a run share; there only where a run has folds."""
+        return self.checkpoints / "run.json"
 
     @property
     def best(self) -> Path:
@@ -49,13 +66,18 @@ class RunFiles:
         """The picture of the training."""
         return self.logs / "curves.png"
 
+    @property
+    def persons(self) -> Path:
+        """The picture of how well each person is recognised."""
+        return self.figures / f"{self.name}.persons.png"
+
     def prepare(self) -> None:
         """Make the folders that results go to, so that a refusal comes before a training and not after it.
 
         Raises:
             MachineError: one cannot be made or written to.
         """
-        for folder in (self.results, self.figures):
+        for folder in (self.checkpoints, self.results, self.figures):
             with machine_errors(folder, 0):
                 folder.mkdir(parents=True, exist_ok=True)
                 if not os.access(folder, os.W_OK):
@@ -130,7 +152,7 @@ def find_run(name: str, config: Config) -> RunFiles:
     root = Path(config.checkpoint_dir)
     if name not in ("", ".", "..") and Path(name).name == name and _is_folder(root / name):
         return run_files(name, config)
-    if _is_folder(Path(name)) and any(Path(name).glob("*.pt")):
+    if _is_folder(Path(name)) and (any(Path(name).glob("*.pt")) or Path(name, "run.json").is_file()):
         path = Path(name).resolve()
         return run_files(path.name, dataclasses.replace(config, checkpoint_dir=str(path.parent)))
     near = closest(name[:255], list_runs(config), 3)
@@ -139,9 +161,9 @@ def find_run(name: str, config: Config) -> RunFiles:
 
 
 def list_runs(config: Config) -> list[str]:
-    """The names of all runs that have a checkpoint, oldest first."""
+    """The names of all runs that have a checkpoint, or folds, oldest first."""
     root = Path(config.checkpoint_dir)
-    found = [path.parent for path in root.glob("*/last.pt")]
+    found = [path.parent for pattern in ("*/last.pt", "*/run.json") for path in root.glob(pattern)]
     return [folder.name for folder in sorted(found, key=lambda folder: (folder.stat().st_mtime, folder.name))]
 
 

@@ -86,7 +86,7 @@ def environment() -> dict[str, str | int]:
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor_name(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "processors": _processors(),
+        "processors": processors(),
     }
 
 
@@ -152,7 +152,7 @@ def _with_format(model: nn.Module, layout: torch.memory_format) -> nn.Module:
     return model.to(memory_format=layout)  # type: ignore[call-overload]
 
 
-def _processors() -> int:
+def processors() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

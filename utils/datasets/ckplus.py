@@ -9,6 +9,7 @@ from utils.datasets.faces import Faces
 from utils.datasets.images import image_files, read_image
 from utils.datasets.pixel_csv import SIDE, parse_pixel_csv
 from utils.datasets.tables import shown, whole_number
+from utils.datasets.taxonomy import without_class
 from utils.errors import UserError
 from utils.labels import CKPLUS_CLASSES, CKPLUS_CSV_CLASSES, canonical
 
@@ -22,12 +23,11 @@ HOW_TO_GET = """{path}: no CK+ here. Either of these forms is read:
   {path}/ckextended.csv                      emotion,pixels,Usage (Kaggle: davilsena/ckdataset)"""
 
 
-def read_ckplus(path: Path, *, contempt: bool = True) -> Faces:
+def read_ckplus(path: Path) -> Faces:
     """All of CK+48 (Lucey et al., 2010): ``anger/S005_001_00000011.png`` is person S005, sequence 001, frame 11.
 
     Args:
         path: the folder that holds the folders of the classes; or the CSV form, which does not tell persons.
-        contempt: False leaves out the images of contempt, and the class.
 
     Returns:
         Grey images uint8 [N, 48, 48], ordered by name; ids are the names without suffix. The classes are
@@ -36,20 +36,16 @@ def read_ckplus(path: Path, *, contempt: bool = True) -> Faces:
     Raises:
         UserError: nothing is there, a name that does not parse, or an image or row that is not what it should be.
     """
-    if (table := _table(path)) is not None:
-        faces, _ = _parse(table)
-    else:
-        faces = _read_folders(path)
-    return faces if contempt else without_class(faces, "contempt")
+    table = _table(path)
+    return _read_folders(path) if table is None else _parse(table)[0]
 
 
-def read_ckplus_files(path: Path, *, contempt: bool = True) -> dict[str, Faces]:
+def read_ckplus_files(path: Path) -> dict[str, Faces]:
     """CK+ in the parts that the column Usage of its CSV form names; arguments and errors as for `read_ckplus`."""
     table = _table(path)
     if table is None:
         raise UserError(f"{path}: has no {' or '.join(CSV_NAMES)} that names parts; folders of images have none")
     faces, part_of = _parse(table)
-    faces = faces if contempt else without_class(faces, "contempt")
     parts = {part: faces.take(np.array([part_of[i] == part for i in faces.ids])) for part in PARTS}
     for part, found in parts.items():
         if len(found) == 0:
@@ -60,14 +56,6 @@ def read_ckplus_files(path: Path, *, contempt: bool = True) -> dict[str, Faces]:
 def sequence_of(identity: str) -> str:
     """The sequence that a frame of CK+48 belongs to: ``"S005_001"`` of ``"S005_001_00000011"``."""
     return identity.rpartition("_")[0]
-
-
-def without_class(faces: Faces, name: str) -> Faces:
-    """``faces`` without the images of one class; the other classes keep their order and close up."""
-    gone = faces.classes.index(name)
-    kept = faces.take(faces.labels != gone)
-    classes = tuple(c for c in faces.classes if c != name)
-    return Faces(kept.images, kept.labels - (kept.labels > gone), kept.ids, kept.subjects, classes)
 
 
 def _table(path: Path) -> Path | None:

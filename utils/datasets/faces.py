@@ -1,9 +1,12 @@
 """What every reader of a data set returns: faces with labels, and their three parts."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+
+from utils.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,7 @@ class Faces:
         ids: N names, unique within the data set, the same whatever form the files had.
         subjects: N names of persons, or None where the data set does not tell.
         classes: the class names in label order.
+        soft: float32 [N, C], a distribution over the classes to learn from instead of the label; or None.
     """
 
     images: np.ndarray
@@ -23,6 +27,7 @@ class Faces:
     ids: list[str]
     subjects: list[str] | None
     classes: tuple[str, ...]
+    soft: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -37,7 +42,8 @@ class Faces:
         together = len(where) > 0 and where[-1] - where[0] + 1 == len(where)
         images = self.images[where[0] : where[-1] + 1] if together else self.images[where]
         subjects = None if self.subjects is None else [self.subjects[i] for i in where]
-        return Faces(images, self.labels[where], [self.ids[i] for i in where], subjects, self.classes)
+        soft = None if self.soft is None else self.soft[where]
+        return Faces(images, self.labels[where], [self.ids[i] for i in where], subjects, self.classes, soft)
 
     def counts(self) -> np.ndarray:
         """int64 [C]: images in each class."""
@@ -48,6 +54,8 @@ class Faces:
         digest = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
         digest.update(np.ascontiguousarray(self.images).data)
         digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
+        if self.soft is not None:
+            digest.update(np.ascontiguousarray(self.soft, dtype="<f4").data)
         return digest.hexdigest()
 
 
@@ -71,3 +79,24 @@ class Split:
         """The parts that exist, by name: train, val, test."""
         parts = {"train": self.train, "val": self.val}
         return parts if self.test is None else parts | {"test": self.test}
+
+
+def pooled(parts: Mapping[str, Faces]) -> Faces:
+    """The parts of a data set as one.
+
+    Raises:
+        UserError: an id stands in two parts.
+    """
+    every = list(parts.values())
+    ids = [identity for part in every for identity in part.ids]
+    if len(set(ids)) != len(ids):
+        twice = next(identity for identity in ids if ids.count(identity) > 1)
+        raise UserError(f"image '{twice}' stands in two parts")
+    subjects = [who for part in every for who in part.subjects or []]
+    return Faces(
+        np.concatenate([part.images for part in every]),
+        np.concatenate([part.labels for part in every]),
+        ids,
+        subjects if len(subjects) == len(ids) else None,
+        every[0].classes,
+    )

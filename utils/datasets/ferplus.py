@@ -1,11 +1,13 @@
 """Labels of FER+: ten people's votes on each image of FER2013, joined by row (Barsoum et al., ICMI 2016)."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from utils.datasets.faces import Faces
+from utils.config import Config
+from utils.datasets.faces import Faces, Split
 from utils.datasets.pixel_csv import USAGES
 from utils.datasets.tables import csv_rows, shown, whole_number
 from utils.errors import UserError
@@ -36,6 +38,31 @@ class Votes:
 
     counts: np.ndarray
     ids: list[str]
+
+
+def relabelled(split: Split, config: Config) -> Split:
+    """FER2013's split with the labels of FER+, without the images that have none under ``config.ferplus_policy``.
+
+    Args:
+        split: as `read_fer2013` returns it.
+        config: ``label_source``: with ``ferplus_soft`` the images of the train part also carry the distribution of
+            their votes, which is then learned from; ``ferplus_parts``: whether validation and test are relabelled too.
+
+    Raises:
+        UserError: no readable votes, or votes that do not belong to these images.
+    """
+    votes = read_ferplus(Path(config.ferplus_path))
+    soft = config.label_source == "ferplus_soft"
+    parts = {
+        name: _relabelled(part, votes, config.ferplus_policy, soft and name == "train")
+        if name == "train" or config.ferplus_parts == "all"
+        else part
+        for name, part in split.parts().items()
+    }
+    where = "in every part" if config.ferplus_parts == "all" else "in train alone"
+    kind = "FER+ vote distributions" if soft else "FER+ labels"
+    text = f"{split.protocol}; {kind} {where}, policy {config.ferplus_policy}"
+    return Split(split.name, parts["train"], parts["val"], parts.get("test"), text)
 
 
 def read_ferplus(path: Path) -> Votes:
@@ -129,6 +156,14 @@ def ferplus_soft(votes: Votes, policy: str) -> np.ndarray:
     seven = counts[:, _COLUMN].astype(np.float64)
     kept = ferplus_majority(votes, policy) != DROPPED if policy == "plurality" else 2 * seven.sum(1) > counts.sum(1)
     return np.where(kept[:, None], seven / np.maximum(seven.sum(1, keepdims=True), 1), 0.0)
+
+
+def _relabelled(faces: Faces, votes: Votes, policy: str, soft: bool) -> Faces:
+    votes = votes_on(votes, faces)
+    labels, shares = ferplus_majority(votes, policy), ferplus_soft(votes, policy)
+    kept = (shares.sum(1) > 0) & (labels != DROPPED)
+    relabelled_faces = dataclasses.replace(faces, labels=labels, soft=shares.astype(np.float32) if soft else None)
+    return relabelled_faces.take(kept)
 
 
 def _counted(votes: Votes, policy: str) -> np.ndarray:

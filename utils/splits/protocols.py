@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from utils.datasets.even_folds import even_folds
 from utils.datasets.faces import Faces, Split
-from utils.datasets.leaks import check_apart, check_judged_once, check_parts
 from utils.errors import UserError
+from utils.splits.even_folds import even_folds
+from utils.splits.leaks import check_apart, check_judged_once, check_parts
 
 # Protocols that keep persons apart; a person, a sequence or an exact copy on both sides of such a split is an error.
 GROUPED = ("loso", "kfold")
@@ -38,7 +38,8 @@ def loso(
     turn = np.empty(len(people), dtype=np.int64)
     turn[order] = np.arange(len(people))
     turns = turn[np.searchsorted(people, _subjects(faces, "loso"))]
-    text = f"loso: leave one person out, {val_subjects} others validate; no person in two parts"
+    others = "one other validates" if val_subjects == 1 else f"{val_subjects} others validate"
+    text = f"loso: leave one person out, {others}; no person in two parts"
     splits = []
     for index, person in enumerate(people):
         behind = (turns - turn[index]) % len(people)  # 0: the person left out; 1, 2, ...: who is next in the order
@@ -127,27 +128,6 @@ def holdout(faces: Faces, *, seed: int, folds: int = 10) -> list[Split]:
     if faces.subjects is not None:
         check_apart([split])
     return [Split("holdout", split.train, split.val, split.test, text)]
-
-
-def pooled(parts: Mapping[str, Faces]) -> Faces:
-    """The parts of a data set as one.
-
-    Raises:
-        UserError: an id stands in two parts.
-    """
-    every = list(parts.values())
-    ids = [identity for part in every for identity in part.ids]
-    if len(set(ids)) != len(ids):
-        twice = next(identity for identity in ids if ids.count(identity) > 1)
-        raise UserError(f"image '{twice}' stands in two parts")
-    subjects = [who for part in every for who in part.subjects or []]
-    return Faces(
-        np.concatenate([part.images for part in every]),
-        np.concatenate([part.labels for part in every]),
-        ids,
-        subjects if len(subjects) == len(ids) else None,
-        every[0].classes,
-    )
 
 
 def _turns(faces: Faces, fold: np.ndarray, folds: int, text: str) -> list[Split]:

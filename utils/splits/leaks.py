@@ -54,13 +54,15 @@ def check_parts(split: Split) -> None:
     """There must be something to learn from, to choose by and to judge on, and `check_ids` must hold.
 
     Raises:
-        UserError: also where a part is empty, or a class has no image in the train part.
+        UserError: also where a part is empty, or a class of the others has no image in the train part.
     """
     check_ids(split)
     for name, part in split.parts().items():
         if len(part) == 0:
             raise UserError(f"{place(split)}: the {name} part has no images")
-    missing = [c for c, count in zip(split.train.classes, split.train.counts(), strict=True) if count == 0]
+    counts = np.array([part.counts() for part in split.parts().values()])
+    # a class of the taxonomy that the whole set does not have (neutral in CK+) can be neither learned nor judged
+    missing = [split.train.classes[c] for c in np.flatnonzero((counts[0] == 0) & (counts.sum(0) > 0))]
     if missing:
         raise UserError(f"{place(split)}: the train part has no image of {', '.join(missing)}")
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from utils.datasets.faces import Faces, Split
-from utils.datasets.leaks import check_apart, check_judged_once, check_parts
-from utils.datasets.protocols import GROUPED, SINGLE
 from utils.datasets.tables import shown
 from utils.errors import UserError
 from utils.files import read_small_text, write_atomically
+from utils.splits.leaks import check_apart, check_judged_once, check_parts
+from utils.splits.protocols import GROUPED, SINGLE
 
 FORMAT = "splits 1"
 MOST_BYTES = 2**28

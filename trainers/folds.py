@@ -1,0 +1,205 @@
+"""A run of several folds: each trained and judged on its own, one by one or side by side, then pooled."""
+
+import contextlib
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainers.learner import Learner
+from trainers.trainer import newest_intact, train_split
+from utils.config import Config, config_from_dict
+from utils.datasets.faces import Split
+from utils.errors import Interrupted, TrainingError, UserError
+from utils.files import read_small_text, write_atomically
+from utils.inference import Recognizer
+from utils.pooling import judged_data, pool
+from utils.predictions import Predictions, load_predictions, save_predictions
+from utils.runs import RunFiles, run_files
+from utils.runtime import StopRequest
+from utils.splits import load_splits
+from utils.splits.split_file import save_split_file
+
+PARTS = ("val", "test")
+PROGRAM = Path(__file__).resolve().parent.parent / "main_fer.py"
+PATIENCE = 30  # seconds that a fold's process has to save its state when it is asked to stop
+
+
+@dataclass(frozen=True)
+class FoldedRun:
+    """A run, its settings and the splits of its folds."""
+
+    files: RunFiles
+    config: Config
+    splits: Sequence[Split]
+
+    def dumps(self, part: str) -> list[Path]:
+        """Where the predictions of each fold for ``part`` are, or will be."""
+        return [self.files.fold(number + 1).dump(part) for number in range(len(self.splits))]
+
+    def unfinished(self) -> list[int]:
+        """The folds, counted from 1, that have not been trained and judged to the end."""
+        return [number for number, dump in enumerate(self.dumps("test"), 1) if not dump.is_file()]
+
+
+def begin(files: RunFiles, config: Config, splits: Sequence[Split]) -> FoldedRun:
+    """Write down what all folds of a new run share: settings, data, and which image stands where.
+
+    Raises:
+        MachineError: it cannot be written.
+    """
+    seal = save_split_file(files.splits, splits, config.dataset)
+    shared = {"config": dataclasses.asdict(config), "data": judged_data(splits), "splits": seal}
+    write_atomically(files.settings, json.dumps(shared, indent=1).encode())
+    return FoldedRun(files, config, splits)
+
+
+def reopen(found: RunFiles, changes: dict[str, Any]) -> FoldedRun:
+    """The run of folds that ``found`` holds, on the folds that it began with.
+
+    Args:
+        found: its files.
+        changes: settings that replace the run's own.
+
+    Raises:
+        UserError: its files are damaged, or the data are not those that it began with.
+    """
+    shared = read_settings(found)
+    config = config_from_dict(shared["config"], str(found.settings))
+    config = dataclasses.replace(config, **changes, checkpoint_dir=str(found.checkpoints.parent))
+    whole = dataclasses.replace(config, split_file=str(found.splits)) if config.protocol != "official" else config
+    splits = load_splits(whole)
+    if judged_data(splits) != shared.get("data"):
+        raise UserError(f"{found.checkpoints}: the data have changed since it began")
+    return FoldedRun(run_files(found.name, config), config, splits)
+
+
+def read_settings(files: RunFiles) -> dict[str, Any]:
+    """What `begin` wrote: config, data, splits.
+
+    Raises:
+        UserError: not such a file.
+    """
+    try:
+        shared = json.loads(read_small_text(files.settings, most=2**20))
+    except (ValueError, RecursionError):
+        shared = None
+    if not isinstance(shared, dict) or not isinstance(shared.get("config"), dict):
+        raise UserError(f"{files.settings}: damaged; a run of folds keeps its settings there")
+    return shared
+
+
+def train_folds(run: FoldedRun, jobs: int, stop: StopRequest) -> None:
+    """Train and judge every fold that is not finished.
+
+    Args:
+        run: its finished folds are not repeated, begun ones go on from their last checkpoint.
+        jobs: how many folds side by side, each in a process of its own; 1: here, one after another.
+        stop: asked between two steps.
+
+    Raises:
+        Interrupted: a signal came; every fold's state is saved.
+        TrainingError, UserError: a fold failed; the others are kept.
+    """
+    waiting = run.unfinished()
+    try:
+        if jobs == 1:
+            for number in waiting:
+                train_fold(run, number, stop)
+        else:
+            _side_by_side(run, waiting, jobs, stop)
+    except Interrupted as signal:
+        done = len(run.splits) - len(run.unfinished())
+        saved = f"{done} of {len(run.splits)} folds are finished; --resume {run.files.name} goes on"
+        raise Interrupted(signal.signal_number, saved) from None
+
+
+def train_fold(run: FoldedRun, number: int, stop: StopRequest) -> None:
+    """Train one fold, counted from 1, and judge it: validation, then, once, its test part.
+
+    Raises:
+        Interrupted, TrainingError: as `Trainer.fit`.
+    """
+    files, split = run.files.fold(number), run.splits[number - 1]
+    files.prepare()
+    with files.locked():
+        if files.dump("test").is_file():
+            return
+        checkpoint = None
+        if files.last.exists() or files.best.exists():
+            checkpoint, warning = newest_intact(files)
+            print(warning, end="\n" if warning else "", file=sys.stderr)
+        learner = Learner(run.config, split.train, fresh=checkpoint is None)
+        train_split(learner, split, files, checkpoint, stop)
+        recognizer = Recognizer(files.best, device=run.config.device)
+        for part in PARTS:
+            save_predictions(recognizer.predict(split, part, between_batches=stop.check), files.dump(part))
+    print(_fold_line(run, number), flush=True)
+
+
+def pooled_dump(run: FoldedRun, part: str) -> Predictions:
+    """The predictions of all folds for ``part``, each image of the test parts judged once.
+
+    Raises:
+        UserError: a fold is not finished, or a dump does not belong here.
+    """
+    if missing := run.unfinished():
+        names = ", ".join(map(str, missing))
+        raise UserError(f"{run.files.checkpoints}: folds {names} are not finished; --resume {run.files.name}")
+    return pool([load_predictions(path) for path in run.dumps(part)], read_settings(run.files)["data"])
+
+
+def _fold_line(run: FoldedRun, number: int) -> str:
+    test = load_predictions(run.files.fold(number).dump("test"))
+    hits = int((test.probabilities().argmax(1) == test.targets).sum())
+    return (
+        f"fold {number}/{len(run.splits)} ({run.splits[number - 1].name}): epoch {test.meta['epoch']}, "
+        f"test {hits} of {len(test.targets)} right ({hits / len(test.targets):.1%})"
+    )
+
+
+def _side_by_side(run: FoldedRun, waiting: list[int], jobs: int, stop: StopRequest) -> None:
+    """Each fold in a process of its own, which any signal to this one reaches through it alone."""
+    working: dict[int, subprocess.Popen[bytes]] = {}
+    try:
+        while waiting or working:
+            while waiting and len(working) < jobs:
+                number = waiting.pop(0)
+                working[number] = _start(run, number)
+            for number in [number for number, process in working.items() if process.poll() is not None]:
+                code = working.pop(number).returncode
+                if code != 0:
+                    raise TrainingError(f"fold {number}: ended with exit code {code}: {_last_line(run, number)}")
+                print(_fold_line(run, number), flush=True)
+            stop.check()
+            time.sleep(0.2)
+    finally:
+        for process in working.values():
+            process.terminate()
+        for process in working.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE)
+
+
+def _start(run: FoldedRun, number: int) -> subprocess.Popen[bytes]:
+    config, output = run.config, _terminal(run, number)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    places = ("data_path", "cache_dir", "device", "threads", "num_workers")
+    settings = [f"{key}={getattr(config, key)}" for key in places]
+    command = [sys.executable, str(PROGRAM), "--resume", str(run.files.checkpoints), "--fold", str(number), *settings]
+    with open(output, "wb") as file:
+        return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def _terminal(run: FoldedRun, number: int) -> Path:
+    return run.files.fold(number).logs / "terminal.txt"
+
+
+def _last_line(run: FoldedRun, number: int) -> str:
+    lines = _terminal(run, number).read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "no message"

@@ -1,0 +1,79 @@
+"""Which data sets there are, and what each of them can be asked for: all its images, the parts it comes in."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from utils.config import Config
+from utils.datasets.ckplus import read_ckplus, read_ckplus_files, sequence_of
+from utils.datasets.faces import Faces, Split, pooled
+from utils.datasets.fer2013 import read_fer2013
+from utils.datasets.ferplus import relabelled
+from utils.datasets.folder import read_folder, read_folder_files
+from utils.datasets.jaffe import read_jaffe, read_jaffe_files
+from utils.datasets.sample import sample_split
+
+
+@dataclass(frozen=True)
+class Source:
+    """One data set.
+
+    Attributes:
+        official: its own split, where it has one.
+        whole: all its images, to be dealt out by a protocol.
+        files: the parts that the user's files make.
+        sequence_of: the sequence of an image's id, where there are sequences.
+    """
+
+    official: Callable[[Config], Split] | None = None
+    whole: Callable[[Config], Faces] | None = None
+    files: Callable[[Config], Mapping[str, Faces]] | None = None
+    sequence_of: Callable[[str], str] | None = None
+
+
+def _fer2013(config: Config) -> Split:
+    split = read_fer2013(Path(config.data_path), Path(config.cache_dir))
+    return relabelled(split, config) if config.label_source != "own" else split
+
+
+def _sample(config: Config) -> Split:
+    return sample_split(config.sample_faces, config.sample_seed)
+
+
+def _sample_faces(config: Config) -> Faces:
+    return pooled(_sample(config).parts())
+
+
+def _jaffe(config: Config) -> Faces:
+    return read_jaffe(Path(config.data_path), crop=config.crop, side=config.image_size)
+
+
+def _jaffe_files(config: Config) -> dict[str, Faces]:
+    return read_jaffe_files(Path(config.data_path), crop=config.crop, side=config.image_size)
+
+
+def _ckplus(config: Config) -> Faces:
+    return read_ckplus(Path(config.data_path))
+
+
+def _ckplus_files(config: Config) -> dict[str, Faces]:
+    return read_ckplus_files(Path(config.data_path))
+
+
+def _folder(config: Config) -> Faces:
+    path, cache = Path(config.data_path), Path(config.cache_dir)
+    return read_folder(path, cache, side=config.image_size, colour=config.in_channels == 3)
+
+
+def _folder_files(config: Config) -> dict[str, Faces]:
+    path, cache = Path(config.data_path), Path(config.cache_dir)
+    return read_folder_files(path, cache, side=config.image_size, colour=config.in_channels == 3)
+
+
+SOURCES = {
+    "fer2013": Source(official=_fer2013),
+    "sample": Source(official=_sample, whole=_sample_faces),
+    "jaffe": Source(whole=_jaffe, files=_jaffe_files),
+    "ckplus": Source(whole=_ckplus, files=_ckplus_files, sequence_of=sequence_of),
+    "folder": Source(whole=_folder, files=_folder_files),
+}

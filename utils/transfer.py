@@ -1,0 +1,128 @@
+"""Beginning with the weights of another run: every layer as it is, the head class by class, by their names."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from models import model_info
+from utils.checkpoint import Checkpoint, checkpoint_hash, load_checkpoint
+from utils.config import Config
+from utils.datasets.faces import Faces
+from utils.errors import UserError
+from utils.runs import find_run
+
+NONE = "none"
+# What makes it another network if it differs.
+SHAPE = ("arch", "stem", "mask_activation", "in_channels")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The run that a training begins with.
+
+    Attributes:
+        checkpoint: its settings, classes and weights.
+        hash: of its file.
+    """
+
+    checkpoint: Checkpoint
+    hash: str
+
+    def identity(self) -> dict[str, Any]:
+        """What checkpoints and dumps say of it, and of what it began with in its turn (plain types)."""
+        source = self.checkpoint
+        return {
+            "run": source.run,
+            "checkpoint": self.hash,
+            "dataset": source.config.dataset,
+            "epoch": source.epoch,
+            "train": source.data.get("train"),
+            "origin": dict(source.origin),
+        }
+
+
+def find_origin(config: Config) -> Origin | None:
+    """The checkpoint that ``config.init_from`` names, or None.
+
+    Raises:
+        UserError: there is none, it is damaged, or it is of another network than ``config`` asks for.
+    """
+    if config.init_from == NONE:
+        return None
+    if config.weights != NONE:
+        raise UserError(f"init_from and weights both name initial weights; leave weights at none, got {config.weights}")
+    path = Path(config.init_from)
+    path = path if path.suffix == ".pt" else find_run(config.init_from, config).best
+    if not path.is_file():
+        raise UserError(f"init_from: {path}: no such checkpoint; a run of folds has one in each fold's folder")
+    source = load_checkpoint(path)
+    for key in SHAPE:
+        theirs, ours = getattr(source.config, key), getattr(config, key)
+        if theirs != ours:
+            raise UserError(f"init_from: {path} has {key} {theirs}; this run asks for {ours}")
+    return Origin(source, checkpoint_hash(path))
+
+
+def check_unseen(origin: Origin, config: Config, train: Faces) -> None:
+    """The weights must not have been trained on what this run is judged on.
+
+    Args:
+        origin: what it begins with.
+        config: of this run.
+        train: its training part.
+
+    Raises:
+        UserError: they, or what they began with, were trained on another part of the same data set.
+    """
+    past: Mapping[str, Any] = origin.identity()
+    while past:
+        if past["dataset"] == config.dataset and past["train"] != train.fingerprint():
+            raise UserError(
+                f"init_from: {past['run']} was trained on other parts of {config.dataset}, perhaps on images that this "
+                "run is judged on; begin with a run on another data set, or on this very split"
+            )
+        past = past["origin"]
+
+
+def begin_with(model: nn.Module, origin: Origin, config: Config, classes: tuple[str, ...]) -> str:
+    """Put the judged weights of ``origin`` into ``model``; outputs of its heads go by the names of the classes.
+
+    Args:
+        model: fresh, as ``config`` describes it; changed in place.
+        origin: `find_origin` has checked that it is the same network.
+        config: of this run.
+        classes: of this run, in the order of the outputs. A class that ``origin`` has not keeps its fresh weights.
+
+    Returns:
+        One line on what was taken over.
+
+    Raises:
+        UserError: weights that do not fit.
+    """
+    info, source = model_info(config.arch), origin.checkpoint
+    heads = tuple(f"{path}." for path in (info.classifier, info.auxiliary) if path)
+    rows = {index: source.classes.index(name) for index, name in enumerate(classes) if name in source.classes}
+    own, state = model.state_dict(), dict(source.judged_weights())
+    for key in own:
+        if key.startswith(heads) and key in state:
+            state[key] = _by_class(own[key], state[key], rows)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"init_from: {source.run} does not fit {config.arch}: {reason}") from None
+    fresh = [name for index, name in enumerate(classes) if index not in rows]
+    known = f"{len(rows)} of {len(classes)} classes known to it"
+    return f"begins with {source.run}, epoch {source.epoch}: {known}" + (f"; new: {', '.join(fresh)}" if fresh else "")
+
+
+def _by_class(own: torch.Tensor, theirs: torch.Tensor, rows: Mapping[int, int]) -> torch.Tensor:
+    """``own`` [C, ...] with the rows of the classes that both know taken from ``theirs`` [C', ...]."""
+    mixed = own.clone()
+    for mine, other in rows.items():
+        mixed[mine] = theirs[other].to(own)
+    return mixed
