@@ -1,0 +1,229 @@
+"""The committed dumps of one data set as the tables of the README."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from models import count_parameters
+from utils.checkpoint import network
+from utils.config import config_from_dict, load_config
+from utils.ensemble import table
+from utils.inflation import Inflation, inflation, network_name
+from utils.metrics import Scores
+from utils.pooling import spread
+from utils.predictions import Predictions, combine
+from utils.report import judge, share
+from utils.splits.protocols import SAME_PEOPLE
+
+# What a run resolves or where it lies, rather than what was asked for.
+NOT_TYPED = (
+    "device",
+    "channels_last",
+    "data_path",
+    "cache_dir",
+    "log_dir",
+    "checkpoint_dir",
+    "results_dir",
+    "figures_dir",
+)
+PROGRAMS = {"jaffe": "main_jaffe.py", "ckplus": "main_ck.py"}  # the others are main_fer.py's
+
+Runs = Mapping[str, tuple[Predictions, Predictions]]
+
+
+def results_text(runs: Runs, configs: Path) -> str:
+    """The tables of one data set, as Markdown.
+
+    Args:
+        runs: (validation, test) of each run, by its name.
+        configs: the folder of the shipped settings files, from which commands start.
+    """
+    folded = any("fold_of" in test.meta for _, test in runs.values())
+    lines = _folds_lines(runs) if folded else _official_lines(runs)
+    commands = [_command(test, configs) for _, test in runs.values()]
+    return "\n".join([*lines, "", "Commands, in the order of the tables:", "", "```", *commands, "```"])
+
+
+def honest(runs: Runs) -> dict[str, tuple[Predictions, Predictions]]:
+    """The runs whose protocol keeps persons apart."""
+    return {name: pair for name, pair in runs.items() if SAME_PEOPLE not in pair[1].meta["protocol"]}
+
+
+def best_average(runs: Runs) -> tuple[str, Predictions]:
+    """What is drawn for a set: the average of the runs that keep persons apart, those that began with another set's
+    weights if there are any; or the only such run."""
+    apart = honest(runs)
+    members = {name: test for name, (_, test) in apart.items() if test.meta.get("origin")} or {
+        name: test for name, (_, test) in apart.items()
+    }
+    if len(members) == 1:
+        name, test = next(iter(members.items()))
+        return name, test
+    return f"average of {len(members)} networks", combine(list(members.values()), list(members))
+
+
+def inflations(runs: Runs) -> list[Inflation]:
+    """Each run that keeps persons apart beside the run of the same settings that does not, where there is one."""
+    rows = []
+    for _, test in honest(runs).values():
+        twins = [other for _, other in runs.values() if _same_but_protocol(test, other)]
+        rows += [inflation(test, twin) for twin in twins[:1]]
+    return rows
+
+
+def _official_lines(runs: Runs) -> list[str]:
+    names, tests = list(runs), [test for _, test in runs.values()]
+    lines = [
+        "| network | parameters | time to the best epoch | validation | test, clean | test, views | 95 % interval "
+        "| without copies | balanced | macro F1 | ECE |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for validation, test in runs.values():
+        lines.append(_row(_name(test), _cost(test), judge(validation), judge(test)))
+    if len(runs) > 1:
+        together = combine(tests, names), combine([validation for validation, _ in runs.values()], names)
+        lines.append(_row(f"**average of the {len(runs)}**", ("", ""), judge(together[1]), judge(together[0])))
+        lines += ["", *_ensemble_lines(table(tests, names, together[0]))]
+    lines += ["", _copies_line(tests[0])]
+    rows = {_name(test): test for test in tests}
+    if len(runs) > 1:
+        rows["**average**"] = together[0]
+    lines += ["", *_recall_lines(rows)]
+    return lines
+
+
+def _folds_lines(runs: Runs) -> list[str]:
+    apart = honest(runs)
+    mean = f"mean ± sd of {len(next(iter(apart.values()))[1].meta['folds'])} folds"
+    lines = [
+        "Other people in train and test:",
+        "",
+        f"| network | validation | **test** | 95 % interval over persons | {mean} | balanced | macro F1 | ECE | time |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *[_folds_row(network_name(test), val, test) for val, test in apart.values()],
+    ]
+    name, average = best_average(runs)
+    if "members" in average.meta:
+        lines.append(_folds_row(f"**{name}**", None, average))
+        members = {n: test for n, (_, test) in apart.items() if n in average.meta["members"]}
+        lines += ["", *_ensemble_lines(table(list(members.values()), list(members), average))]
+    lines += ["", *_recall_lines({**{network_name(t): t for _, t in apart.values()}, f"**{name}**": average})]
+    if rows := inflations(runs):
+        lines += ["", "The same networks, when the same people stand in train and test:", ""]
+        lines += ["| network | other people | same people in train and test | inflation, points |", "|---|---|---|---|"]
+        lines += [_inflation_row(row) for row in rows]
+    return lines
+
+
+def _folds_row(name: str, val: Predictions | None, test: Predictions) -> str:
+    judged, found = _all_views(judge(test)), spread(test)
+    low, high = found.interval or judged.interval
+    cells = [
+        name,
+        "" if val is None else f"{_all_views(judge(val)).accuracy:.2%}",
+        f"**{judged.accuracy:.2%}**",
+        f"{low:.2%} – {high:.2%}",
+        f"{found.mean:.2%} ± {100 * found.sd:.2f}",
+        f"{judged.balanced_accuracy:.2%}",
+        f"{judged.macro_f1:.3f}",
+        f"{judged.ece:.3f}",
+        "" if val is None else f"{test.meta['training_seconds'] / 60:.0f} min",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _inflation_row(row: Inflation) -> str:
+    low, high = row.difference_interval
+    return (
+        f"| {row.name} | {row.apart:.2%} | {row.mixed:.2%} "
+        f"| **{100 * row.difference:+.2f}** [{100 * low:+.2f}, {100 * high:+.2f}] |"
+    )
+
+
+def _same_but_protocol(apart: Predictions, other: Predictions) -> bool:
+    """Whether ``other`` is of the settings of ``apart``, but has the same people in train and test."""
+    if SAME_PEOPLE not in other.meta["protocol"]:
+        return False
+    free = ("protocol", "folds", "val_subjects", "split_file", "model_name", *NOT_TYPED)
+    mine, theirs = ({k: v for k, v in dump.meta["config"].items() if k not in free} for dump in (apart, other))
+    return mine == theirs
+
+
+def _row(name: str, cost: tuple[str, str], val: dict[str, Scores], test: dict[str, Scores]) -> str:
+    shown = _all_views(test)
+    fresh = test.get("views, no copies", test.get("clean, no copies", shown))
+    low, high = shown.interval
+    cells = [
+        name,
+        *cost,
+        f"{_all_views(val).accuracy:.2%}",
+        f"{test['clean'].accuracy:.2%}" if cost[0] else "",
+        f"**{shown.accuracy:.2%}**",
+        f"{low:.2%} – {high:.2%}",
+        f"{fresh.accuracy:.2%}",
+        f"{shown.balanced_accuracy:.2%}",
+        f"{shown.macro_f1:.3f}",
+        f"{shown.ece:.3f}",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _recall_lines(rows: Mapping[str, Predictions]) -> list[str]:
+    classes = next(iter(rows.values())).classes
+    lines = ["| recall on test | " + " | ".join(classes) + " |", "|---" * (len(classes) + 1) + "|"]
+    for name, test in rows.items():
+        recall = _all_views(judge(test)).recall
+        lines.append(f"| {name} | " + " | ".join(map(share, recall)) + " |")
+    return lines
+
+
+def _ensemble_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+    ensemble = rows[-1]
+    best = next(row for row in rows if row["best_member"])
+    gain = 100 * (ensemble["accuracy"] - best["accuracy"])
+    p = ensemble["mcnemar_p_against_best_member"]
+    verdict = "distinguishable" if p < 0.05 else "not distinguishable"
+    return [f"The average lies {gain:+.2f} points from its best member ({verdict}: McNemar p = {p:.2g})."]
+
+
+def _copies_line(test: Predictions) -> str:
+    copies = len(test.meta["copies_in_train"])
+    share = copies / len(test.targets)
+    return f"{copies} of the {len(test.targets)} test images ({share:.1%}) have an exact copy in the training part."
+
+
+def _all_views(judged: dict[str, Scores]) -> Scores:
+    return judged.get("views", judged["clean"])
+
+
+def _name(test: Predictions) -> str:
+    config = test.meta["config"]
+    return f"`{config['arch']}`, {config['image_size']} px" + (f", seed {config['seed']}" if config["seed"] else "")
+
+
+def _cost(test: Predictions) -> tuple[str, str]:
+    """(parameters, time that the training took up to the epoch that was kept)."""
+    config = config_from_dict(test.meta["config"], "dump")
+    minutes = test.meta["training_seconds"] / 60
+    threads = f"{config.threads} thread{'s' if config.threads > 1 else ''}"
+    return (
+        f"{count_parameters(network(config, weights='none')) / 1e6:.2f} M",
+        f"{minutes:.0f} min on {threads} (epoch {test.meta['epoch']} of {config.max_epoch_num})",
+    )
+
+
+def _command(test: Predictions, configs: Path) -> str:
+    """What was typed: the shipped settings file nearest to the run's settings, and what differs from it."""
+    wanted = test.meta["config"]
+    best: tuple[int, str, list[str]] | None = None
+    for path in sorted(configs.glob("*_config.json")):
+        shipped = asdict(load_config(path))
+        differing = [key for key in wanted if key not in NOT_TYPED and shipped[key] != wanted.get(key, shipped[key])]
+        changes = [f"{key}={json.dumps(wanted[key]).strip(chr(34))}" for key in differing]
+        if best is None or len(changes) < best[0]:
+            best = len(changes), f"configs/{path.name}", changes
+    assert best is not None
+    program = PROGRAMS.get(wanted["dataset"], "main_fer.py")
+    return " ".join([f"python {program} --config", best[1], *best[2]])
