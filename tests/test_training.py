@@ -380,7 +380,7 @@ def test_missing_data_say_what_goes_where(tmp_path: Path) -> None:
 def test_check_prints_and_writes_no_run(tmp_path: Path) -> None:
     done = start(tmp_path, "main_fer.py", "--check", *SMALL)
     assert done.returncode == 0, done.stderr
-    for words in ("test images with an exact copy in train", "parameters", "GFLOP", "GB", "steps an epoch", "minutes"):
+    for words in ("test images with an exact copy in train", "parameters", "GFLOP", "GB", "steps an epoch, about"):
         assert words in done.stdout
     assert not (tmp_path / "saved").exists()
 

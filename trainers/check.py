@@ -77,7 +77,9 @@ def _print_cost(config: Config, splits: Sequence[Split]) -> None:
     print(f"  {config.device}, {config.precision}, channels_last {config.channels_last}, {config.threads} threads")
     print(f"  memory at the peak so far: {_peak_memory(config) / 1e9:.2f} GB")
     folds = f" in each of {len(splits)} folds" if len(splits) > 1 else ""
-    print(f"  {steps} steps an epoch, about {seconds * steps:.1f} s; at most {config.max_epoch_num} epochs{folds}")
+    epoch = seconds * steps
+    took = f"{epoch:.1f} s" if epoch < 90 else f"{epoch / 60:.1f} minutes"
+    print(f"  {steps} steps an epoch, about {took}; at most {config.max_epoch_num} epochs{folds}")
 
 
 def _seconds_per_step(learner: Learner) -> float:

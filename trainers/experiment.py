@@ -4,36 +4,33 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from trainers.check import print_check
-from trainers.folds import PARTS, FoldedRun, begin, pooled_dump, reopen, train_fold, train_folds
+from trainers.folds import PARTS, FoldedRun, begin, pooled_dump, reopen, settings_of, train_fold, train_folds
 from trainers.learner import Learner
+from trainers.outcome import publish
 from trainers.trainer import newest_intact, train_split
 from utils.checkpoint import Checkpoint, network
 from utils.cli import Parser, run_cli
-from utils.config import FIELDS, Config, load_config
+from utils.config import FIELDS, Config, differing, load_config
 from utils.datasets.faces import Split
 from utils.errors import Interrupted, MachineError, UserError
-from utils.files import write_atomically
 from utils.inference import Recognizer
 from utils.inflation import inflation, inflation_text
-from utils.pooling import spread, spread_text
-from utils.predictions import Predictions, load_predictions, save_predictions
-from utils.report import as_json, confusion, judge, scores_table
-from utils.runs import RunFiles, find_run, new_run, run_files
+from utils.predictions import load_predictions
+from utils.runs import RunFiles, find_run, list_runs, new_run, run_files
 from utils.runtime import StopRequest, processors, resolve
 from utils.settings import allowed
 from utils.splits import load_splits
 from utils.splits.protocols import GROUPED
 from utils.splits.split_file import save_split_file
-from Visualization.figures import confusion_matrix_figure, training_curves_figure
-from Visualization.people import inflation_figure, person_accuracy_figure
+from utils.transfer import find_origin
+from Visualization.figures import training_curves_figure
+from Visualization.people import inflation_figure
 from Visualization.saving import save_figure
 
 # A resumed run keeps its settings; only where it runs and where its data lie may change.
@@ -71,14 +68,16 @@ def _main(default_config: str) -> None:
     arguments = parser.parse_intermixed_args()
     config = load_config(arguments.config, arguments.settings)
     _check_options(arguments)
-    if arguments.resume is not None:
+    if arguments.compare_protocols:
+        if arguments.resume is not None and arguments.settings:
+            raise UserError("command line: a comparison that is gone on with keeps its settings")
+        compare_protocols(config, arguments.jobs, arguments.resume)
+    elif arguments.resume is not None:
         _refuse_changes(arguments.settings)
         changed = [text.partition("=")[0] for text in arguments.settings]
         resume(arguments.resume, config, changed, arguments.jobs, arguments.fold)
     elif arguments.check:
         check(config)
-    elif arguments.compare_protocols:
-        compare_protocols(config, arguments.jobs)
     else:
         run(config, arguments.jobs)
 
@@ -99,7 +98,7 @@ def run(config: Config, jobs: int = 1) -> RunFiles:
     return files
 
 
-def resume(name: str, config: Config, changed: list[str], jobs: int = 1, fold: int | None = None) -> None:
+def resume(name: str, config: Config, changed: list[str], jobs: int = 1, fold: int | None = None) -> RunFiles:
     """Go on with the run ``name`` as if it had never stopped.
 
     Args:
@@ -114,7 +113,7 @@ def resume(name: str, config: Config, changed: list[str], jobs: int = 1, fold: i
         folded = reopen(found, changes)
         folded = dataclasses.replace(folded, config=resolve(folded.config))
         _train_folds(folded, jobs) if fold is None else _train_one_fold(folded, fold)
-        return
+        return folded.files
     if fold is not None:
         raise UserError(f"{found.checkpoints}: has no folds; leave out --fold")
     checkpoint, warning = newest_intact(found)
@@ -124,23 +123,41 @@ def resume(name: str, config: Config, changed: list[str], jobs: int = 1, fold: i
     files = run_files(found.name, config)
     if checkpoint.progress["finished"] and files.report.is_file():
         print(f"run {files.name} has ended, and the test part was opened then: {files.report}")
-        return
+        return files
     config = resolve(config)
     (split,) = load_splits(config)
     _train(Learner(config, split.train, fresh=False), split, files, checkpoint)
+    return files
 
 
-def compare_protocols(config: Config, jobs: int = 1) -> None:
+def compare_protocols(config: Config, jobs: int = 1, name: str | None = None) -> None:
     """Train the same network under the protocol of ``config``, which keeps persons apart, and under ``random``.
+
+    Args:
+        config: the settings; with ``name`` they only say where runs are kept.
+        jobs: as for `run`.
+        name: a comparison that was interrupted, by its run that keeps persons apart: it is gone on with, and so is the
+            other run where it has begun.
 
     Raises:
         UserError: the protocol does not keep persons apart.
     """
+    if name is not None:
+        found = find_run(name, config)
+        if not found.settings.is_file():
+            raise UserError(f"{found.checkpoints}: has no folds, so it is no run to compare with another protocol")
+        config = dataclasses.replace(settings_of(found), checkpoint_dir=str(found.checkpoints.parent))
     if config.protocol not in GROUPED:
         raise UserError(f"--compare-protocols: protocol is {config.protocol}; expected {' or '.join(GROUPED)}")
     folds = len(load_splits(config))
-    honest = run(config, jobs)
-    known = run(dataclasses.replace(config, protocol="random", folds=folds), jobs)
+    mixed = dataclasses.replace(config, protocol="random", folds=folds)
+    try:
+        honest = run(config, jobs) if name is None else resume(name, config, [], jobs)
+        begun = None if name is None else _run_like(mixed)
+        known = run(mixed, jobs) if begun is None else resume(begun, config, [], jobs)
+    except Interrupted as signal:
+        hint = f"{signal.saved}, and --compare-protocols --resume RUN with the comparison, RUN being its first run"
+        raise Interrupted(signal.signal_number, hint) from None
     row = inflation(load_predictions(honest.dump("test")), load_predictions(known.dump("test")))
     picture = honest.figures / f"{honest.name}.inflation.png"
     save_figure(inflation_figure([row], config.dataset), picture)
@@ -155,11 +172,13 @@ def check(config: Config) -> None:
 
 
 def check_network(config: Config) -> None:
-    """Refuse a network that is unknown, or cannot be built for these images, before any data is read.
+    """Refuse a network that cannot be built for these images, or begun with, before any data is read.
 
     Raises:
         ModelError: unknown name, an option that it has not, or a size that it cannot take.
+        UserError: what it should begin with is not there, or is another network.
     """
+    find_origin(config)
     with torch.device("meta"):  # shapes only: no memory, no time
         network(config, weights="none")
 
@@ -201,39 +220,15 @@ def _train_one_fold(run: FoldedRun, number: int) -> None:
         train_fold(run, number, stop)
 
 
-def publish(files: RunFiles, config: Config, parts: Mapping[str, Predictions], checkpoints: str) -> None:
-    """After training: dumps, report and figures, and what a person at the terminal wants to know.
-
-    Args:
-        files: where they go.
-        config: of the run.
-        parts: its predictions for validation and, where there is one, the test part.
-        checkpoints: which checkpoints made them, in words.
-    """
-    report: dict[str, Any] = {"run": files.name}
-    for part, predictions in parts.items():
-        save_predictions(predictions, files.dump(part))
-        judged, found = judge(predictions), spread(predictions)
-        report |= {"protocol": predictions.meta["protocol"], "selection": predictions.meta["selection"]}
-        report |= {"best_epoch": predictions.meta["epoch"]} if "epoch" in predictions.meta else {}
-        report[part] = as_json(judged)
-        if text := spread_text(found):
-            report[part] |= {"spread": dataclasses.asdict(found)}
-        matrix, subtitle = confusion(predictions)
-        figure = confusion_matrix_figure(matrix, predictions.classes, f"{files.name}, {part}", subtitle)
-        save_figure(figure, files.figures / f"{files.name}.{part}.png")
-        if part == "test" and len(found.persons) > 1:
-            overall = f"{judged.get('views', judged['clean']).accuracy:.2%} of {len(predictions.ids)} images; {text}"
-            figure = person_accuracy_figure(found.persons, f"{files.name}, accuracy of each person", overall)
-            save_figure(figure, files.persons)
-        role = "chose the epochs" if part == "val" else "opened once, after training"
-        print(f"\n{part} ({role}): {predictions.meta['protocol']}")
-        print(scores_table(judged, predictions.classes, len(predictions.logits)), *([text] if text else []), sep="\n")
-    try:
-        write_atomically(files.report, json.dumps(report, indent=2).encode())
-    except MachineError as error:
-        print(error, file=sys.stderr)
-    print(_what_next(files, config, checkpoints))
+def _run_like(config: Config) -> str | None:
+    """The newest run of folds with the settings of ``config``; where it ran and what it is called may differ."""
+    for name in reversed(list_runs(config)):
+        files = find_run(name, config)
+        if files.settings.is_file():
+            found = settings_of(files)
+            if not differing(dataclasses.asdict(found), dataclasses.asdict(config), MAY_CHANGE):
+                return name
+    return None
 
 
 def _shared(config: Config, jobs: int) -> Config:
@@ -246,25 +241,10 @@ def _check_options(arguments: argparse.Namespace) -> None:
         raise UserError(f"--jobs must be a whole number from 1; got {arguments.jobs}")
     if arguments.fold is not None and arguments.resume is None:
         raise UserError("command line: --fold goes with --resume RUN")
-    chosen = [o for o in ("check", "resume", "compare_protocols") if getattr(arguments, o) not in (None, False)]
-    if len(chosen) > 1:
-        first, second = (f"--{name.replace('_', '-')}" for name in chosen[:2])
-        raise UserError(f"command line: {first} and {second} exclude each other")
-
-
-def _what_next(files: RunFiles, config: Config, checkpoints: str) -> str:
-    pictures = [("curves", files.curves), ("each person", files.persons)]
-    also = "".join(f"{name:18s}{path}\n" for name, path in pictures if path.is_file())
-    return f"""
-checkpoint        {checkpoints}
-logs              {files.logs}  (tensorboard --logdir {config.log_dir})
-{also}predictions       {files.dump("test")}
-confusion matrix  {files.figures / f"{files.name}.test.png"}
-
-next, after '. .venv/bin/activate':
-  python -m models                          the networks that there are
-  python main_fer.py arch=NAME key=value    train one of them on FER2013; says how to get the data
-  python gen_ensemble.py                    average the runs that you have"""
+    if arguments.check and (arguments.resume is not None or arguments.compare_protocols):
+        raise UserError("command line: --check looks at a new run; leave out --resume and --compare-protocols")
+    if arguments.compare_protocols and arguments.fold is not None:
+        raise UserError("command line: --compare-protocols needs every fold; leave out --fold")
 
 
 def _refuse_changes(settings: list[str]) -> None:

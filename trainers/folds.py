@@ -69,29 +69,21 @@ def reopen(found: RunFiles, changes: dict[str, Any]) -> FoldedRun:
     Raises:
         UserError: its files are damaged, or the data are not those that it began with.
     """
-    shared = read_settings(found)
-    config = config_from_dict(shared["config"], str(found.settings))
-    config = dataclasses.replace(config, **changes, checkpoint_dir=str(found.checkpoints.parent))
+    config = dataclasses.replace(settings_of(found), **changes, checkpoint_dir=str(found.checkpoints.parent))
     whole = dataclasses.replace(config, split_file=str(found.splits)) if config.protocol != "official" else config
     splits = load_splits(whole)
-    if judged_data(splits) != shared.get("data"):
+    if judged_data(splits) != _shared(found).get("data"):
         raise UserError(f"{found.checkpoints}: the data have changed since it began")
     return FoldedRun(run_files(found.name, config), config, splits)
 
 
-def read_settings(files: RunFiles) -> dict[str, Any]:
-    """What `begin` wrote: config, data, splits.
+def settings_of(files: RunFiles) -> Config:
+    """The settings that all folds of a run share.
 
     Raises:
-        UserError: not such a file.
+        UserError: its file is damaged.
     """
-    try:
-        shared = json.loads(read_small_text(files.settings, most=2**20))
-    except (ValueError, RecursionError):
-        shared = None
-    if not isinstance(shared, dict) or not isinstance(shared.get("config"), dict):
-        raise UserError(f"{files.settings}: damaged; a run of folds keeps its settings there")
-    return shared
+    return config_from_dict(_shared(files)["config"], str(files.settings))
 
 
 def train_folds(run: FoldedRun, jobs: int, stop: StopRequest) -> None:
@@ -151,7 +143,18 @@ def pooled_dump(run: FoldedRun, part: str) -> Predictions:
     if missing := run.unfinished():
         names = ", ".join(map(str, missing))
         raise UserError(f"{run.files.checkpoints}: folds {names} are not finished; --resume {run.files.name}")
-    return pool([load_predictions(path) for path in run.dumps(part)], read_settings(run.files)["data"])
+    return pool([load_predictions(path) for path in run.dumps(part)], str(_shared(run.files).get("data")))
+
+
+def _shared(files: RunFiles) -> dict[str, Any]:
+    """What `begin` wrote: config, data, splits."""
+    try:
+        shared = json.loads(read_small_text(files.settings, most=2**20))
+    except (ValueError, RecursionError):
+        shared = None
+    if not isinstance(shared, dict) or not isinstance(shared.get("config"), dict):
+        raise UserError(f"{files.settings}: damaged; a run of folds keeps its settings there")
+    return shared
 
 
 def _fold_line(run: FoldedRun, number: int) -> str:

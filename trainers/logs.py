@@ -63,8 +63,9 @@ class RunLog:
                     ("Learning rate", "lr"),
                 ):
                     self.board.add_scalar(name, row[key], epoch)
-                figure = confusion_matrix_figure(matrix, self.classes, f"Validation, epoch {epoch}")
-                self.board.add_figure("Confusion matrix/Val", figure, epoch)
+                if is_best:  # drawing one takes longer than an epoch on a small set
+                    figure = confusion_matrix_figure(matrix, self.classes, f"Validation, epoch {epoch}")
+                    self.board.add_figure("Confusion matrix/Val", figure, epoch)
                 self.board.flush()
         train = f"train {row['train_loss']:.4f} {row['train_accuracy']:6.2%}"
         val = f"val {row['val_loss']:.4f} {row['val_accuracy']:6.2%}"

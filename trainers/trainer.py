@@ -24,6 +24,10 @@ from utils.runs import RunFiles
 from utils.runtime import StopRequest, environment
 
 
+# Epochs on a set of a few hundred images are shorter than it takes to write them down; what a kill can cost stays small.
+SECONDS_BETWEEN_SAVES = 10
+
+
 @dataclass
 class Progress:
     """How far a run is; saved with every checkpoint, so that going on is the same as never having stopped.
@@ -56,6 +60,7 @@ class Trainer:
         self.learner, self.config = learner, learner.config
         self.split, self.files, self.log, self.stop = split, files, log, stop
         self.progress = Progress()
+        self._saved = -math.inf
         self.metrics: dict[str, Any] = {}
         self.data = {name: part.fingerprint() for name, part in (("train", split.train), ("val", split.val))}
         self.environment = environment()
@@ -121,7 +126,8 @@ class Trainer:
         matrix = confusion_matrix(probabilities.argmax(1), part.labels, len(part.classes))
         self.progress.seconds += time.monotonic() - started
         improved = self._close_epoch(scores)
-        self._save(*([self.files.best] if improved else []), self.files.last)
+        due = self.progress.finished or time.monotonic() - self._saved > SECONDS_BETWEEN_SAVES
+        self._save(*([self.files.best] if improved else []), *([self.files.last] if due else []))
         self.log.epoch_done(self.progress.history, matrix, improved)
         return scores
 
@@ -172,6 +178,10 @@ class Trainer:
 
     def _save(self, *paths: Path) -> None:
         """Write the present state to each of ``paths``."""
+        if self.files.last in paths:
+            self._saved = time.monotonic()
+        if not paths:
+            return
         learner, progress = self.learner, self.progress
         checkpoint = Checkpoint(
             run=self.files.name,

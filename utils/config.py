@@ -146,6 +146,11 @@ class Config:
     figures_dir: str = setting("saved/confusion_matrices", "confusion matrices")
 
 
+# What a run resolves or where it lies, rather than what was asked for.
+NOT_TYPED = (
+    *("device", "channels_last", "data_path", "cache_dir"),
+    *("log_dir", "checkpoint_dir", "results_dir", "figures_dir"),
+)
 FIELDS = {f.name: f for f in dataclasses.fields(Config)}
 
 
@@ -169,6 +174,15 @@ def config_from_dict(values: Mapping[str, Any], source: str) -> Config:
         UserError: a value is not allowed; ``source`` is named in the message.
     """
     return Config(**_checked(values, source))
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any], free: Iterable[str] = ()) -> list[str]:
+    """The settings in which two tables of them differ, `NOT_TYPED` and ``free`` aside.
+
+    A table from an older version lacks some; they are taken to be equal.
+    """
+    ignored = {*NOT_TYPED, *free}
+    return [key for key in one if key in other and key not in ignored and one[key] != other[key]]
 
 
 def json_schema() -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Interrupted(Exception):  # noqa: N818 - not an error
         saved: what was saved, and how to go on.
         """
         super().__init__(f"interrupted by signal {signal_number}{saved and '; '}{saved}")
-        self.signal_number, self.exit_code = signal_number, 128 + signal_number
+        self.signal_number, self.exit_code, self.saved = signal_number, 128 + signal_number, saved
 
 
 def closest(name: str, known: Iterable[str], count: int = 2) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from models import count_parameters
 from utils.checkpoint import network
-from utils.config import config_from_dict, load_config
+from utils.config import config_from_dict, differing, load_config
 from utils.ensemble import table
 from utils.inflation import Inflation, inflation, network_name
 from utils.metrics import Scores
@@ -17,17 +17,6 @@ from utils.predictions import Predictions, combine
 from utils.report import judge, share
 from utils.splits.protocols import SAME_PEOPLE
 
-# What a run resolves or where it lies, rather than what was asked for.
-NOT_TYPED = (
-    "device",
-    "channels_last",
-    "data_path",
-    "cache_dir",
-    "log_dir",
-    "checkpoint_dir",
-    "results_dir",
-    "figures_dir",
-)
 PROGRAMS = {"jaffe": "main_jaffe.py", "ckplus": "main_ck.py"}  # the others are main_fer.py's
 
 Runs = Mapping[str, tuple[Predictions, Predictions]]
@@ -146,9 +135,8 @@ def _same_but_protocol(apart: Predictions, other: Predictions) -> bool:
     """Whether ``other`` is of the settings of ``apart``, but has the same people in train and test."""
     if SAME_PEOPLE not in other.meta["protocol"]:
         return False
-    free = ("protocol", "folds", "val_subjects", "split_file", "model_name", *NOT_TYPED)
-    mine, theirs = ({k: v for k, v in dump.meta["config"].items() if k not in free} for dump in (apart, other))
-    return mine == theirs
+    free = ("protocol", "folds", "val_subjects", "split_file", "model_name")
+    return not differing(apart.meta["config"], other.meta["config"], free)
 
 
 def _row(name: str, cost: tuple[str, str], val: dict[str, Scores], test: dict[str, Scores]) -> str:
@@ -220,8 +208,7 @@ def _command(test: Predictions, configs: Path) -> str:
     best: tuple[int, str, list[str]] | None = None
     for path in sorted(configs.glob("*_config.json")):
         shipped = asdict(load_config(path))
-        differing = [key for key in wanted if key not in NOT_TYPED and shipped[key] != wanted.get(key, shipped[key])]
-        changes = [f"{key}={json.dumps(wanted[key]).strip(chr(34))}" for key in differing]
+        changes = [f"{key}={json.dumps(wanted[key]).strip(chr(34))}" for key in differing(shipped, wanted)]
         if best is None or len(changes) < best[0]:
             best = len(changes), f"configs/{path.name}", changes
     assert best is not None

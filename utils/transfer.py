@@ -56,7 +56,11 @@ def find_origin(config: Config) -> Origin | None:
     if config.weights != NONE:
         raise UserError(f"init_from and weights both name initial weights; leave weights at none, got {config.weights}")
     path = Path(config.init_from)
-    path = path if path.suffix == ".pt" else find_run(config.init_from, config).best
+    if path.suffix != ".pt":
+        try:
+            path = find_run(config.init_from, config).best
+        except UserError as error:
+            raise UserError(f"init_from: {error}; name a run that you have trained, or a checkpoint file") from None
     if not path.is_file():
         raise UserError(f"init_from: {path}: no such checkpoint; a run of folds has one in each fold's folder")
     source = load_checkpoint(path)

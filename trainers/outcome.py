@@ -1,0 +1,68 @@
+"""What a finished run leaves behind: dumps, report, figures, and a table at the terminal."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from utils.config import Config
+from utils.errors import MachineError
+from utils.files import write_atomically
+from utils.pooling import spread, spread_text
+from utils.predictions import Predictions, save_predictions
+from utils.report import as_json, confusion, judge, scores_table
+from utils.runs import RunFiles
+from Visualization.figures import confusion_matrix_figure
+from Visualization.people import person_accuracy_figure
+from Visualization.saving import save_figure
+
+
+def publish(files: RunFiles, config: Config, parts: Mapping[str, Predictions], checkpoints: str) -> None:
+    """After training: dumps, report and figures, and what a person at the terminal wants to know.
+
+    Args:
+        files: where they go.
+        config: of the run.
+        parts: its predictions for validation and, where there is one, the test part.
+        checkpoints: which checkpoints made them, in words.
+    """
+    report: dict[str, Any] = {"run": files.name}
+    for part, predictions in parts.items():
+        save_predictions(predictions, files.dump(part))
+        judged, found = judge(predictions), spread(predictions)
+        report |= {"protocol": predictions.meta["protocol"], "selection": predictions.meta["selection"]}
+        report |= {"best_epoch": predictions.meta["epoch"]} if "epoch" in predictions.meta else {}
+        report[part] = as_json(judged)
+        if text := spread_text(found):
+            report[part] |= {"spread": dataclasses.asdict(found)}
+        matrix, subtitle = confusion(predictions)
+        figure = confusion_matrix_figure(matrix, predictions.classes, f"{files.name}, {part}", subtitle)
+        save_figure(figure, files.figures / f"{files.name}.{part}.png")
+        if part == "test" and len(found.persons) > 1:
+            overall = f"{judged.get('views', judged['clean']).accuracy:.2%} of {len(predictions.ids)} images; {text}"
+            figure = person_accuracy_figure(found.persons, f"{files.name}, accuracy of each person", overall)
+            save_figure(figure, files.persons)
+        role = "chose the epochs" if part == "val" else "opened once, after training"
+        print(f"\n{part} ({role}): {predictions.meta['protocol']}")
+        print(scores_table(judged, predictions.classes, len(predictions.logits)), *([text] if text else []), sep="\n")
+    try:
+        write_atomically(files.report, json.dumps(report, indent=2).encode())
+    except MachineError as error:
+        print(error, file=sys.stderr)
+    print(_what_next(files, config, checkpoints))
+
+
+def _what_next(files: RunFiles, config: Config, checkpoints: str) -> str:
+    pictures = [("curves", files.curves), ("each person", files.persons)]
+    also = "".join(f"{name:18s}{path}\n" for name, path in pictures if path.is_file())
+    return f"""
+checkpoint        {checkpoints}
+logs              {files.logs}  (tensorboard --logdir {config.log_dir})
+{also}predictions       {files.dump("test")}
+confusion matrix  {files.figures / f"{files.name}.test.png"}
+
+next, after '. .venv/bin/activate':
+  python -m models                          the networks that there are
+  python main_fer.py arch=NAME key=value    train one of them on FER2013; says how to get the data
+  python gen_ensemble.py                    average the runs that you have"""
