@@ -18,7 +18,7 @@ from utils.checkpoint import Checkpoint, network
 from utils.cli import Parser, run_cli
 from utils.config import FIELDS, Config, differing, load_config
 from utils.datasets.faces import Split
-from utils.errors import Interrupted, MachineError, UserError
+from utils.errors import Interrupted, UserError
 from utils.inference import Recognizer
 from utils.inflation import inflation, inflation_text
 from utils.predictions import load_predictions
@@ -29,7 +29,6 @@ from utils.splits import load_splits
 from utils.splits.protocols import GROUPED
 from utils.splits.split_file import save_split_file
 from utils.transfer import find_origin
-from Visualization.figures import training_curves_figure
 from Visualization.people import inflation_figure
 from Visualization.saving import save_figure
 
@@ -187,20 +186,16 @@ def _train(learner: Learner, split: Split, files: RunFiles, checkpoint: Checkpoi
     """Train on the only split, from the start or from ``checkpoint`` on, and judge the best weights."""
     files.prepare()
     with files.locked(), StopRequest().listening() as stop:
-        trainer = train_split(learner, split, files, checkpoint, stop)
+        train_split(learner, split, files, checkpoint, stop)
         try:
             recognizer = Recognizer(files.best, device=learner.config.device)
             parts = {p: recognizer.predict(split, p, between_batches=stop.check) for p in PARTS if p in split.parts()}
         except Interrupted as signal:
             saved = f"training has ended; --resume {files.name} goes on with testing"
             raise Interrupted(signal.signal_number, saved) from None
-        config = learner.config
-        try:  # a log that cannot be written spoils no result
-            curves = training_curves_figure(trainer.progress.history, files.name, select_by=config.select_by)
-            save_figure(curves, files.curves)
-        except MachineError as error:
-            print(error, file=sys.stderr)
-        publish(files, config, parts, f"{files.best}  (epoch chosen on validation; {files.last.name} is the newest)")
+        publish(
+            files, learner.config, parts, f"{files.best}  (epoch chosen on validation; {files.last.name} is the newest)"
+        )
 
 
 def _train_folds(run: FoldedRun, jobs: int) -> None:

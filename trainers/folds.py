@@ -169,6 +169,10 @@ def _fold_line(run: FoldedRun, number: int) -> str:
 def _side_by_side(run: FoldedRun, waiting: list[int], jobs: int, stop: StopRequest) -> None:
     """Each fold in a process of its own, which any signal to this one reaches through it alone."""
     working: dict[int, subprocess.Popen[bytes]] = {}
+    said = run.files.logs / "fold-*" / "terminal.txt"
+    print(
+        f"run {run.files.name}: {len(waiting)} folds to train, {jobs} side by side; what they say: {said}", flush=True
+    )
     try:
         while waiting or working:
             while waiting and len(working) < jobs:

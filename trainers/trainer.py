@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,16 +16,17 @@ from trainers.learner import Learner
 from trainers.logs import RunLog
 from utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from utils.datasets.faces import Split
-from utils.errors import Interrupted, TrainingError, UserError
+from utils.errors import Interrupted, MachineError, TrainingError, UserError
 from utils.inference import predict
 from utils.metrics import Scores, confusion_matrix, score
 from utils.optim import Plateau
 from utils.predictions import softmax
 from utils.runs import RunFiles
 from utils.runtime import StopRequest, environment
+from Visualization.figures import training_curves_figure
+from Visualization.saving import save_figure
 
-
-# Epochs on a set of a few hundred images are shorter than it takes to write them down; what a kill can cost stays small.
+# An epoch on a few hundred images is over sooner than it is written down; a kill may cost this much work.
 SECONDS_BETWEEN_SAVES = 10
 
 
@@ -205,7 +207,7 @@ class Trainer:
 
 def train_split(
     learner: Learner, split: Split, files: RunFiles, checkpoint: Checkpoint | None, stop: StopRequest
-) -> Trainer:
+) -> None:
     """Train on one split to the end, from the start or from ``checkpoint`` on; the caller holds the lock of ``files``.
 
     Raises:
@@ -225,7 +227,11 @@ def train_split(
         trainer.fit()
     finally:
         log.close()
-    return trainer
+    try:  # a picture that cannot be written spoils no result
+        curves = training_curves_figure(trainer.progress.history, files.name, select_by=config.select_by)
+        save_figure(curves, files.curves)
+    except MachineError as error:
+        print(error, file=sys.stderr)
 
 
 def newest_intact(files: RunFiles) -> tuple[Checkpoint, str]:

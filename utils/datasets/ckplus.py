@@ -10,7 +10,7 @@ from utils.datasets.images import image_files, read_image
 from utils.datasets.pixel_csv import SIDE, parse_pixel_csv
 from utils.datasets.tables import shown, whole_number
 from utils.datasets.taxonomy import without_class
-from utils.errors import UserError
+from utils.errors import MissingDataError, UserError
 from utils.labels import CKPLUS_CLASSES, CKPLUS_CSV_CLASSES, canonical
 
 NAME = re.compile(r"(S\d{3})_(\d{3})_\d{8}", re.IGNORECASE)
@@ -78,7 +78,7 @@ def _read_folders(path: Path) -> Faces:
             if other != file:
                 raise UserError(f"{file}: the same frame as {other}; expected one of them")
     if not found:
-        raise UserError(HOW_TO_GET.format(path=path))
+        raise MissingDataError(HOW_TO_GET.format(path=path))
     ids = sorted(found)
     _one_class_a_sequence(ids, found)
     images = np.stack([read_image(found[i][0], size=(SIDE, SIDE)) for i in ids])

@@ -10,7 +10,7 @@ from utils.datasets.cache import Rows, cached_rows
 from utils.datasets.faces import Faces
 from utils.datasets.images import FORMATS, image_files, read_image, resized
 from utils.datasets.tables import csv_rows, shown
-from utils.errors import UserError
+from utils.errors import MissingDataError, UserError
 from utils.labels import canonical
 
 GROUPS = "groups.csv"
@@ -101,7 +101,7 @@ def _list_images(path: Path) -> list[_Found]:
                 raise UserError(f"{path}: more than one folder for the {part} part; expected one")
             found += _list_classes(path, folder, part)
     if not found:
-        raise UserError(HOW_TO_LAY_OUT.format(path=path))
+        raise MissingDataError(HOW_TO_LAY_OUT.format(path=path))
     return found
 
 

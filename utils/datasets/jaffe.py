@@ -8,7 +8,7 @@ import numpy as np
 from utils.datasets.faces import Faces
 from utils.datasets.images import image_files, read_image, resized
 from utils.datasets.tables import csv_rows, shown, whole_number
-from utils.errors import UserError, closest
+from utils.errors import MissingDataError, UserError, closest
 from utils.files import require_file
 from utils.labels import FER2013_CLASSES, JAFFE_CODES, canonical
 
@@ -44,7 +44,7 @@ def read_jaffe(path: Path, *, crop: str = "none", side: int = SIDE) -> Faces:
     """
     files = image_files(path, SUFFIXES) if path.is_dir() else []
     if not files:
-        raise UserError(HOW_TO_GET.format(path=path))
+        raise MissingDataError(HOW_TO_GET.format(path=path))
     first: dict[str, Path] = {}
     for file in files:
         if (other := first.setdefault(file.stem.upper(), file)) != file:
