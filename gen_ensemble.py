@@ -29,6 +29,7 @@ def main() -> None:
     combine(members, names)  # refuses what does not belong together, chosen or not
     chosen, how = list(range(len(members))), "all members"
     if arguments.select == "greedy":
+        _refuse_folds(members, names)
         validation = [_load_validation(path) for path in paths]
         chosen = greedy(validation, [f"{name} (val)" for name in names])
         how = f"members chosen greedily on val: {', '.join(names[i] for i in chosen)}"
@@ -90,6 +91,15 @@ def _load_validation(path: Path) -> Predictions:
     if validation.meta.get("split") != "val":
         raise UserError(f"{other}: holds predictions for '{validation.meta.get('split')}'; only 'val' chooses members")
     return validation
+
+
+def _refuse_folds(members: Sequence[Predictions], names: Sequence[str]) -> None:
+    """Who chooses members must not have seen the test images, and of folds each validates what another tests on."""
+    for member, name in zip(members, names, strict=True):
+        if "fold_of" in member.meta:
+            raise UserError(
+                f"{name}: pooled from folds, whose validation images are other folds' test images; average all members"
+            )
 
 
 def _stem(name: str, ensemble: Predictions) -> str:

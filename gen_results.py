@@ -4,13 +4,13 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from trainers.folds import reopen
+from trainers.folds import identity_of, reopen
 from utils.checkpoint import load_checkpoint
 from utils.cli import Parser, run_cli
 from utils.config import Config, load_config
 from utils.errors import UserError
 from utils.inference import Recognizer
-from utils.pooling import judged_data, pool, pooled_hash, spread, spread_text
+from utils.pooling import pool, pooled_hash, spread, spread_text
 from utils.predictions import Predictions, load_predictions, save_predictions
 from utils.report import judge, scores_table
 from utils.runs import RunFiles, find_run, list_runs
@@ -111,7 +111,7 @@ class Dumper:
             print(f"{target}: up to date")
             return
         folds = [self._predict(r, split) for r, split in zip(recognizers, folded.splits, strict=True)]
-        self._write(pool(folds, judged_data(folded.splits)), target)
+        self._write(pool(folds, identity_of(files)), target)
 
     def _predict(self, recognizer: Recognizer, split: Split) -> Predictions:
         return recognizer.predict(split, self.part, views=self.views, between_batches=self.stop.check)

@@ -28,7 +28,7 @@ def main() -> None:
     new = text
     for folder in sorted(path for path in (ROOT / "results").glob("*") if path.is_dir()):
         name, runs = folder.name, load_runs(folder)
-        new = replaced(new, name, results_text(runs, ROOT / "configs"))
+        new = replaced(new, name, results_text(runs, f"results/{name}", ROOT / "configs"))
         if not arguments.check:
             draw(runs, folder)
     if arguments.check and new != text:

@@ -16,7 +16,7 @@ from trainers.outcome import publish
 from trainers.trainer import newest_intact, train_split
 from utils.checkpoint import Checkpoint, network
 from utils.cli import Parser, run_cli
-from utils.config import FIELDS, Config, differing, load_config
+from utils.config import FIELDS, MAY_CHANGE, Config, differing, load_config
 from utils.datasets.faces import Split
 from utils.errors import Interrupted, UserError
 from utils.inference import Recognizer
@@ -31,9 +31,6 @@ from utils.splits.split_file import save_split_file
 from utils.transfer import find_origin
 from Visualization.people import inflation_figure
 from Visualization.saving import save_figure
-
-# A resumed run keeps its settings; only where it runs and where its data lie may change.
-MAY_CHANGE = ("data_path", "cache_dir", "checkpoint_dir", "device", "threads", "num_workers")
 
 
 def main(default_config: str) -> None:

@@ -15,7 +15,7 @@ from trainers.learner import Learner
 from trainers.trainer import newest_intact, train_split
 from utils.config import Config, config_from_dict
 from utils.datasets.faces import Split
-from utils.errors import Interrupted, TrainingError, UserError
+from utils.errors import Interrupted, MachineError, TrainingError, UserError
 from utils.files import read_small_text, write_atomically
 from utils.inference import Recognizer
 from utils.pooling import judged_data, pool
@@ -72,7 +72,7 @@ def reopen(found: RunFiles, changes: dict[str, Any]) -> FoldedRun:
     config = dataclasses.replace(settings_of(found), **changes, checkpoint_dir=str(found.checkpoints.parent))
     whole = dataclasses.replace(config, split_file=str(found.splits)) if config.protocol != "official" else config
     splits = load_splits(whole)
-    if judged_data(splits) != _shared(found).get("data"):
+    if judged_data(splits) != identity_of(found)["data"]:
         raise UserError(f"{found.checkpoints}: the data have changed since it began")
     return FoldedRun(run_files(found.name, config), config, splits)
 
@@ -143,7 +143,13 @@ def pooled_dump(run: FoldedRun, part: str) -> Predictions:
     if missing := run.unfinished():
         names = ", ".join(map(str, missing))
         raise UserError(f"{run.files.checkpoints}: folds {names} are not finished; --resume {run.files.name}")
-    return pool([load_predictions(path) for path in run.dumps(part)], str(_shared(run.files).get("data")))
+    return pool([load_predictions(path) for path in run.dumps(part)], identity_of(run.files))
+
+
+def identity_of(files: RunFiles) -> dict[str, str]:
+    """What all folds of a run share: the fingerprint of its ``data`` and the hash of its ``splits``."""
+    shared = _shared(files)
+    return {key: str(shared.get(key)) for key in ("data", "splits")}
 
 
 def _shared(files: RunFiles) -> dict[str, Any]:
@@ -181,7 +187,8 @@ def _side_by_side(run: FoldedRun, waiting: list[int], jobs: int, stop: StopReque
             for number in [number for number, process in working.items() if process.poll() is not None]:
                 code = working.pop(number).returncode
                 if code != 0:
-                    raise TrainingError(f"fold {number}: ended with exit code {code}: {_last_line(run, number)}")
+                    kind = {2: UserError, 4: MachineError}.get(code, TrainingError)
+                    raise kind(f"fold {number}: ended with exit code {code}: {_last_line(run, number)}")
                 print(_fold_line(run, number), flush=True)
             stop.check()
             time.sleep(0.2)

@@ -22,16 +22,20 @@ PROGRAMS = {"jaffe": "main_jaffe.py", "ckplus": "main_ck.py"}  # the others are 
 Runs = Mapping[str, tuple[Predictions, Predictions]]
 
 
-def results_text(runs: Runs, configs: Path) -> str:
+def results_text(runs: Runs, folder: str, configs: Path) -> str:
     """The tables of one data set, as Markdown.
 
     Args:
         runs: (validation, test) of each run, by its name.
+        folder: where the dumps lie, for the command that averages them.
         configs: the folder of the shipped settings files, from which commands start.
     """
     folded = any("fold_of" in test.meta for _, test in runs.values())
     lines = _folds_lines(runs) if folded else _official_lines(runs)
     commands = [_command(test, configs) for _, test in runs.values()]
+    if members := best_average(runs)[1].meta.get("members"):
+        dumps = " ".join(f"{folder}/{name}.test.npz" for name in members)
+        commands.append(f"python gen_ensemble.py {dumps} --out {folder}")
     return "\n".join([*lines, "", "Commands, in the order of the tables:", "", "```", *commands, "```"])
 
 

@@ -1,11 +1,12 @@
 """From the dumps of the folds to one in which every image is judged once; what persons and folds say about it."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from utils.config import MAY_CHANGE, differing
 from utils.datasets.faces import Faces, Split, pooled
 from utils.errors import UserError
 from utils.metrics import interval_over_groups
@@ -15,12 +16,12 @@ from utils.predictions import Predictions
 OF_A_FOLD = ("checkpoint", "data", "fold", "epoch", "training_seconds", "copies_in_train", "subjects")
 
 
-def pool(folds: Sequence[Predictions], data: str) -> Predictions:
+def pool(folds: Sequence[Predictions], identity: Mapping[str, str]) -> Predictions:
     """The predictions of all folds as one dump.
 
     Args:
         folds: predictions for the same part (val or test) of each fold, in their order.
-        data: fingerprint of all images of the data set, see `judged_data`.
+        identity: of what all folds share: ``data``, see `judged_data`, and ``splits``, the hash of their split file.
 
     Returns:
         Predictions ordered by id. An image may validate in several folds, so ids of the validation part begin with the
@@ -32,7 +33,8 @@ def pool(folds: Sequence[Predictions], data: str) -> Predictions:
     first = folds[0]
     for fold in folds:
         same = fold.classes == first.classes and fold.logits.shape[::2] == first.logits.shape[::2]
-        if not same or any(fold.meta[key] != first.meta[key] for key in ("run", "config", "protocol", "split")):
+        same &= not differing(first.meta["config"], fold.meta["config"], MAY_CHANGE)
+        if not same or any(fold.meta[key] != first.meta[key] for key in ("run", "protocol", "split")):
             raise UserError(f"fold {fold.meta['fold']} of {first.meta['run']}: of another run, or with other views")
     testing = first.meta["split"] == "test"
     ids = [i if testing else f"{fold.meta['fold']}/{i}" for fold in folds for i in fold.ids]
@@ -41,7 +43,7 @@ def pool(folds: Sequence[Predictions], data: str) -> Predictions:
     meta = {key: value for key, value in first.meta.items() if key not in OF_A_FOLD}
     meta |= {
         "checkpoint": pooled_hash([fold.meta["checkpoint"] for fold in folds]),
-        "data": data,
+        **identity,
         "training_seconds": sum(fold.meta["training_seconds"] for fold in folds),
         "folds": [
             {key: fold.meta[key] for key in ("fold", "checkpoint", "epoch", "training_seconds")} for fold in folds
