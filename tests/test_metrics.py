@@ -191,4 +191,4 @@ def test_json_has_null_where_there_is_no_recall():
     given = predictions(views=1, copies=())
     some = given.part(given.targets != 2)
     assert as_json(judge(some))["clean"]["recall"][2] is None
-    assert "c nan%" in scores_table(judge(some), some.classes, 1)
+    assert "c –" in scores_table(judge(some), some.classes, 1)
