@@ -6,6 +6,7 @@ from utils.cli import Parser, run_cli
 from utils.ensemble import ENSEMBLE
 from utils.errors import UserError
 from utils.files import write_atomically
+from utils.labels import TITLES
 from utils.markdown import Runs, best_average, inflations, results_text
 from utils.pooling import spread, spread_text
 from utils.predictions import Predictions, load_predictions
@@ -71,14 +72,14 @@ def draw(runs: Runs, folder: Path) -> None:
     """Of the average (or the only run) the confusion matrix on the test part; and, where people are known, each person
     and what knowing them beforehand is worth."""
     what, test = best_average(runs)
-    title = f"{test.meta['dataset']}, {test.meta['split']}: {what}"
+    title = f"{TITLES[test.meta['dataset']]}, {test.meta['split']}: {what}"
     matrix, subtitle = confusion(test)
     save_figure(confusion_matrix_figure(matrix, test.classes, title, subtitle), folder / "confusion_matrix.png")
     found = spread(test)
     if found.persons:
         save_figure(person_accuracy_figure(found.persons, title, spread_text(found)), folder / "persons.png")
     if rows := inflations(runs):
-        save_figure(inflation_figure(rows, test.meta["dataset"]), folder / "inflation.png")
+        save_figure(inflation_figure(rows, TITLES[test.meta["dataset"]]), folder / "inflation.png")
 
 
 def _validation_accuracy(validation: Predictions) -> float:

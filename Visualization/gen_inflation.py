@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a start a
 from utils.cli import Parser, run_cli
 from utils.errors import UserError
 from utils.inflation import inflation, inflation_text
+from utils.labels import TITLES
 from utils.predictions import load_predictions
 from Visualization.people import inflation_figure
 from Visualization.saving import save_figure
@@ -39,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if any(sorted(dump.ids) != sorted(dumps[0].ids) for dump in dumps):
         raise UserError("dumps of different images do not fit into one figure; draw one for each data set")
     print("\n".join(map(inflation_text, rows)))
-    save_figure(inflation_figure(rows, str(dumps[0].meta.get("dataset"))), options.out)
+    dataset = str(dumps[0].meta.get("dataset"))
+    save_figure(inflation_figure(rows, TITLES.get(dataset, dataset)), options.out)
     print(options.out)
 
 

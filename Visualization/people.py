@@ -165,20 +165,14 @@ def _columns_of_persons(ranked: Sequence[tuple[str, int, int]], mean: float, tit
     worst = ranked[-5:][::-1]
     words = ", ".join(f"{short(name)} {right} of {images}" for name, right, images in worst)
     axes.set_xlim(0.2, len(ranked) + 0.8)
-    axes.set_ylim(0, 104)
+    axes.set_ylim(0, 112)
+    axes.set_yticks(range(0, 101, 20))
     axes.yaxis.set_major_formatter(_PERCENT)
     axes.set_ylabel("images classified rightly")
     axes.set_xlabel(plain(f"the {len(ranked)} persons, best first; {whole} of them without an error\nworst: {words}"))
     axes.axhline(mean, color=ORANGE, linewidth=1.6)
-    axes.annotate(
-        plain(f"all images {mean:.1f}%"),
-        (len(ranked) + 0.5, mean),
-        (0, 4),
-        textcoords="offset points",
-        ha="right",
-        fontsize=SMALL,
-        color=MUTED,
-    )
+    text = plain(f"line: all images, {mean:.1f}%")
+    axes.text(len(ranked) + 0.5, 104, text, ha="right", fontsize=SMALL, color=MUTED)
     axes.spines[["top", "right"]].set_visible(False)
     entitle(axes, title, subtitle, WIDTH - 0.9)
     return figure

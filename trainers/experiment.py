@@ -21,6 +21,7 @@ from utils.datasets.faces import Split
 from utils.errors import Interrupted, UserError
 from utils.inference import Recognizer
 from utils.inflation import inflation, inflation_text
+from utils.labels import TITLES
 from utils.predictions import load_predictions
 from utils.runs import RunFiles, find_run, list_runs, new_run, run_files
 from utils.runtime import StopRequest, processors, resolve
@@ -156,7 +157,7 @@ def compare_protocols(config: Config, jobs: int = 1, name: str | None = None) ->
         raise Interrupted(signal.signal_number, hint) from None
     row = inflation(load_predictions(honest.dump("test")), load_predictions(known.dump("test")))
     picture = honest.figures / f"{honest.name}.inflation.png"
-    save_figure(inflation_figure([row], config.dataset), picture)
+    save_figure(inflation_figure([row], TITLES[config.dataset]), picture)
     print(f"\n{inflation_text(row)}\n{picture}")
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from utils.ensemble import in_order_of
 from utils.errors import UserError
+from utils.labels import TITLES
 from utils.metrics import interval_over_groups
 from utils.predictions import Predictions
 from utils.splits.protocols import GROUPED
@@ -71,7 +72,9 @@ def network_name(dump: Predictions) -> str:
     if "members" in dump.meta:
         return f"average of {len(dump.meta['members'])}"
     origin, weights = dump.meta.get("origin") or {}, dump.meta.get("weights")
-    begins = f"from {origin['dataset']}" if origin else "from scratch" if weights == "none" else f"from {weights}"
+    begins = (
+        f"from {TITLES[origin['dataset']]}" if origin else "from scratch" if weights == "none" else f"from {weights}"
+    )
     return f"{dump.meta.get('arch')}, {begins}"
 
 

@@ -1,5 +1,8 @@
 """The class names and label orders of every data set, written here and nowhere else."""
 
+# What people call the data sets.
+TITLES = {"fer2013": "FER2013", "jaffe": "JAFFE", "ckplus": "CK+", "folder": "own pictures", "sample": "drawn faces"}
+
 FER2013_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
 # CK+ labels no neutral face: FER2013's other six in the same order, then contempt.

@@ -32,7 +32,8 @@ def results_text(runs: Runs, folder: str, configs: Path) -> str:
     """
     folded = any("fold_of" in test.meta for _, test in runs.values())
     lines = _folds_lines(runs) if folded else _official_lines(runs)
-    commands = [_command(test, configs) for _, test in runs.values()]
+    apart = honest(runs)
+    commands = [_command(runs[name][1], configs) for name in (*apart, *(n for n in runs if n not in apart))]
     if members := best_average(runs)[1].meta.get("members"):
         dumps = " ".join(f"{folder}/{name}.test.npz" for name in members)
         commands.append(f"python gen_ensemble.py {dumps} --out {folder}")
@@ -93,7 +94,8 @@ def _folds_lines(runs: Runs) -> list[str]:
     lines = [
         "Other people in train and test:",
         "",
-        f"| network | validation | **test** | 95 % interval over persons | {mean} | balanced | macro F1 | ECE | time |",
+        f"| network | validation | **test** | 95 % interval over persons | {mean} | balanced | macro F1 | ECE "
+        "| training |",
         "|---|---|---|---|---|---|---|---|---|",
         *[_folds_row(network_name(test), val, test) for val, test in apart.values()],
     ]
@@ -191,8 +193,8 @@ def _all_views(judged: dict[str, Scores]) -> Scores:
 
 
 def _name(test: Predictions) -> str:
-    config = test.meta["config"]
-    return f"`{config['arch']}`, {config['image_size']} px" + (f", seed {config['seed']}" if config["seed"] else "")
+    settings = config_from_dict(test.meta["config"], "dump")
+    return f"`{settings.arch}`, {settings.image_size} px" + (f", seed {settings.seed}" if settings.seed else "")
 
 
 def _cost(test: Predictions) -> tuple[str, str]:
