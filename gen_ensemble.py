@@ -13,6 +13,7 @@ from utils.config import load_config
 from utils.ensemble import ENSEMBLE, greedy, table
 from utils.errors import UserError
 from utils.files import write_atomically
+from utils.pooling import spread, spread_text
 from utils.predictions import Predictions, combine, load_predictions, probability_dump, save_predictions
 
 
@@ -133,6 +134,8 @@ def _print(rows: Sequence[dict[str, Any]], ensemble: Predictions, how: str) -> N
             f"  {row['ece']:.3f}  {p}{'' if row['averaged'] or row['name'] == ENSEMBLE else '  (not chosen)'}"
         )
     print(f"\n{len(ensemble.targets)} images; {how}; unweighted")
+    if text := spread_text(spread(ensemble)):
+        print(f"{ENSEMBLE}: {text}")
 
 
 def _write_csv(rows: Sequence[dict[str, Any]], path: Path) -> None:

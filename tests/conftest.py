@@ -1,11 +1,18 @@
 """What several test files share: a small run on drawn faces, and programs started as a user starts them."""
 
+import contextlib
 import importlib.util
+import io
+import logging
 import os
+import runpy
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -38,6 +45,9 @@ SMALL = (
     "threads=1",
 )
 
+# Three folds of drawn persons, each trained in a second: nine steps, so that there is an inside of an epoch.
+FOLDED = (*SMALL, "sample_faces=70", "batch_size=8", "max_epoch_num=2", "protocol=kfold", "folds=3")
+
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
@@ -59,6 +69,26 @@ def start(folder: Path, program: str, *arguments: str) -> subprocess.CompletedPr
     return subprocess.run(
         command(program, *arguments), cwd=folder, env=environment(), capture_output=True, text=True, timeout=300
     )
+
+
+def start_here(folder: Path, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The same in this process, which saves the seconds that importing torch takes."""
+    said, complained, earlier = io.StringIO(), io.StringIO(), signal.getsignal(signal.SIGTERM)
+    models = logging.getLogger("models")
+    kept = list(models.handlers)
+    with (
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(said),
+        contextlib.redirect_stderr(complained),
+        patch.object(sys, "argv", [program, *arguments]),
+        pytest.raises(SystemExit) as ended,
+    ):
+        try:
+            runpy.run_path(str(ROOT / program), run_name="__main__")
+        finally:
+            signal.signal(signal.SIGTERM, earlier)
+            models.handlers = kept
+    return subprocess.CompletedProcess(sys.argv, ended.value.code, said.getvalue(), complained.getvalue())
 
 
 @pytest.fixture
@@ -96,3 +126,32 @@ def _unpacked_fer2013(packed: Path, tmp_path_factory: pytest.TempPathFactory) ->
     unpack.write_fer2013(out)
     Image.MAX_IMAGE_PIXELS = most  # unpacking lifts the guard that another test is about
     return out / "fer2013"
+
+
+@pytest.fixture(scope="session")
+def finished_folds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """A run of folds as a user starts it: the folder, the run's name, what it said. Who changes it takes a copy."""
+    folder = tmp_path_factory.mktemp("folds")
+    done = start(folder, "main_fer.py", *FOLDED)
+    assert done.returncode == 0, done.stderr
+    (run,) = (path.name for path in (folder / "saved" / "checkpoints").iterdir())
+    return folder, run, done.stdout
+
+
+@pytest.fixture
+def copied_folds(finished_folds: tuple[Path, str, str], tmp_path: Path) -> tuple[Path, str]:
+    """(folder, run) of a copy of the finished run, to be changed."""
+    shutil.copytree(finished_folds[0], tmp_path, dirs_exist_ok=True)
+    return tmp_path, finished_folds[1]
+
+
+@pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training in this process draws nothing: drawing takes most of the time of a small run."""
+    import torch.utils.tensorboard
+
+    from trainers import outcome, trainer
+
+    monkeypatch.setattr(torch.utils.tensorboard.SummaryWriter, "add_figure", lambda *_, **__: None)
+    for module in (outcome, trainer):
+        monkeypatch.setattr(module, "save_figure", lambda *_, **__: None)
