@@ -84,7 +84,10 @@ class Dumper:
         if self._up_to_date(target, recognizer.hash, recognizer.config):
             print(f"{target}: up to date")
             return
-        (split,) = self._splits(recognizer.config)
+        splits = self._splits(recognizer.config)
+        if len(splits) > 1:
+            raise UserError(f"{path}: one fold of a run; name the run, whose folds are dumped together")
+        (split,) = splits
         self._write(self._predict(recognizer, split), target)
 
     def dump_on(self, name: str, other: Config) -> None:
@@ -98,7 +101,9 @@ class Dumper:
         predictions = recognizer.predict_elsewhere(
             faces, other.dataset, views=self.views, between_batches=self.stop.check
         )
-        self._write(predictions, self._target(recognizer.checkpoint.run, f"on_{other.dataset}"))
+        run, fold = recognizer.checkpoint.run, recognizer.path.parent.name
+        run = f"{run}.{fold}" if recognizer.path.parent.parent.name == run else run
+        self._write(predictions, self._target(run, f"on_{other.dataset}"))
 
     def _dump_folds(self, files: RunFiles) -> None:
         folded = reopen(files, {})

@@ -7,7 +7,22 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from Visualization.style import BLUE, BODY, INK, MUTED, ORANGE, RULE, SMALL, WIDTH, entitle, inches, plain, short, style
+from Visualization.style import (
+    BLUE,
+    BODY,
+    INK,
+    MUTED,
+    ORANGE,
+    RULE,
+    SMALL,
+    WIDTH,
+    broken,
+    entitle,
+    inches,
+    plain,
+    short,
+    style,
+)
 
 _MOST_NAMED = 40  # persons that each get a row of their own
 _ROW = 0.3  # inches
@@ -73,7 +88,7 @@ def inflation_figure(rows: Sequence[Compared], dataset: str, title: str = "") ->
         raise ValueError("a comparison of nothing cannot be drawn")
     names = [" ".join(row.name.split()) for row in rows]
     margin = 0.3 + inches(names)
-    across = max(WIDTH + 1.0 - margin, 3.2)
+    across = max(WIDTH + 1.0 - margin, 4.7)
     lowest = min(min(row.apart_interval[0], row.mixed_interval[0]) for row in rows)
     with style():
         figure = Figure(figsize=(margin + across, 1.75 + 0.62 * len(rows)), layout="constrained")
@@ -169,7 +184,8 @@ def _columns_of_persons(ranked: Sequence[tuple[str, int, int]], mean: float, tit
     axes.set_yticks(range(0, 101, 20))
     axes.yaxis.set_major_formatter(_PERCENT)
     axes.set_ylabel("images classified rightly")
-    axes.set_xlabel(plain(f"the {len(ranked)} persons, best first; {whole} of them without an error\nworst: {words}"))
+    worst_lines = broken(f"worst: {words}", (WIDTH - 0.9) / inches([f"worst: {words}"]))
+    axes.set_xlabel(plain(f"the {len(ranked)} persons, best first; {whole} of them without an error\n{worst_lines}"))
     axes.axhline(mean, color=ORANGE, linewidth=1.6)
     text = plain(f"line: all images, {mean:.1f}%")
     axes.text(len(ranked) + 0.5, 104, text, ha="right", fontsize=SMALL, color=MUTED)

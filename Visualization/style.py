@@ -50,10 +50,10 @@ def style() -> AbstractContextManager[None]:
 
 def entitle(axes: Axes, title: str, subtitle: str, across: float) -> None:
     """Title in bold over the subtitle, broken to ``across`` inches, both beginning where the axes do."""
-    quiet = _broken(subtitle, across / inches([subtitle])) if subtitle.strip() else subtitle  # " " keeps a line free
+    quiet = broken(subtitle, across / inches([subtitle])) if subtitle.strip() else subtitle  # " " keeps a line free
     axes.set_title(plain(quiet), loc="left", color=MUTED, fontsize=BODY, pad=6)
     axes.annotate(
-        plain(_broken(title, across / inches([title], TITLE, "bold"))),
+        plain(broken(title, across / inches([title], TITLE, "bold"))),
         (0, 1),
         (0, 8 + 1.25 * BODY * (quiet.count("\n") + 1 if quiet else 0)),
         xycoords="axes fraction",
@@ -64,7 +64,7 @@ def entitle(axes: Axes, title: str, subtitle: str, across: float) -> None:
     )
 
 
-def _broken(text: str, part: float) -> str:
+def broken(text: str, part: float) -> str:
     """``text`` in lines, of which each may hold ``part`` of its width."""
     return "\n".join(textwrap.wrap(text, max(10, int(0.99 * part * len(text))), break_on_hyphens=False))
 

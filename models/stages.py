@@ -27,12 +27,12 @@ def stages(model: nn.Module, info: ModelInfo) -> list[tuple[str, list[nn.Module]
         (name, modules) of each stage.
     """
     found: list[tuple[str, list[nn.Module]]] = []
-    head = info.classifier.partition(".")[0]
+    heads = {path.partition(".")[0] for path in (info.classifier, info.auxiliary) if path}
     for name, child in model.named_children():
         inner = list(child.named_children()) if name in CONTAINERS else []
         members = [(f"{name}.{key}", module) for key, module in inner] or [(name, child)]
         for path, module in members:
-            if name == head or not any(True for _ in module.parameters()):
+            if name in heads or not any(True for _ in module.parameters()):
                 continue
             if attention := ATTENTION.fullmatch(path):
                 dict(found)[f"layer{attention[1]}"].append(module)
@@ -64,6 +64,9 @@ def freeze(model: nn.Module, info: ModelInfo, count: int) -> list[nn.Module]:
     frozen = [module for _, modules in every[:count] for module in modules]
     for module in frozen:
         module.requires_grad_(False)
+    if frozen:
+        for parameter in model.parameters(recurse=False):
+            parameter.requires_grad_(False)
     return frozen
 
 

@@ -45,7 +45,7 @@ SMALL = (
     "threads=1",
 )
 
-# Three folds of drawn persons, each trained in a second: nine steps, so that there is an inside of an epoch.
+# Three folds of drawn persons, a second each; small batches, so that an epoch has an inside.
 FOLDED = (*SMALL, "sample_faces=70", "batch_size=8", "max_epoch_num=2", "protocol=kfold", "folds=3")
 
 
@@ -150,8 +150,9 @@ def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training in this process draws nothing: drawing takes most of the time of a small run."""
     import torch.utils.tensorboard
 
-    from trainers import outcome, trainer
+    from trainers import logs, outcome, trainer
 
     monkeypatch.setattr(torch.utils.tensorboard.SummaryWriter, "add_figure", lambda *_, **__: None)
-    for module in (outcome, trainer):
-        monkeypatch.setattr(module, "save_figure", lambda *_, **__: None)
+    for module in (logs, outcome, trainer):
+        for name in [name for name in vars(module) if name == "save_figure" or name.endswith("_figure")]:
+            monkeypatch.setattr(module, name, lambda *_, **__: None)

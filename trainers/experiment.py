@@ -116,7 +116,7 @@ def resume(name: str, config: Config, changed: list[str], jobs: int = 1, fold: i
     checkpoint, warning = newest_intact(found)
     if warning:
         print(warning, file=sys.stderr)
-    config = dataclasses.replace(checkpoint.config, **changes, checkpoint_dir=str(found.checkpoints.parent))
+    config = dataclasses.replace(checkpoint.config, **(changes | {"checkpoint_dir": str(found.checkpoints.parent)}))
     files = run_files(found.name, config)
     if checkpoint.progress["finished"] and files.report.is_file():
         print(f"run {files.name} has ended, and the test part was opened then: {files.report}")
@@ -147,7 +147,7 @@ def compare_protocols(config: Config, jobs: int = 1, name: str | None = None) ->
     if config.protocol not in GROUPED:
         raise UserError(f"--compare-protocols: protocol is {config.protocol}; expected {' or '.join(GROUPED)}")
     folds = len(load_splits(config))
-    mixed = dataclasses.replace(config, protocol="random", folds=folds)
+    mixed = dataclasses.replace(config, protocol="random", folds=folds, split_file="none")
     try:
         honest = run(config, jobs) if name is None else resume(name, config, [], jobs)
         begun = None if name is None else _run_like(mixed)
@@ -218,7 +218,10 @@ def _run_like(config: Config) -> str | None:
     for name in reversed(list_runs(config)):
         files = find_run(name, config)
         if files.settings.is_file():
-            found = settings_of(files)
+            try:
+                found = settings_of(files)
+            except UserError:
+                continue
             if not differing(dataclasses.asdict(found), dataclasses.asdict(config), MAY_CHANGE):
                 return name
     return None

@@ -69,7 +69,7 @@ def reopen(found: RunFiles, changes: dict[str, Any]) -> FoldedRun:
     Raises:
         UserError: its files are damaged, or the data are not those that it began with.
     """
-    config = dataclasses.replace(settings_of(found), **changes, checkpoint_dir=str(found.checkpoints.parent))
+    config = dataclasses.replace(settings_of(found), **(changes | {"checkpoint_dir": str(found.checkpoints.parent)}))
     whole = dataclasses.replace(config, split_file=str(found.splits)) if config.protocol != "official" else config
     splits = load_splits(whole)
     if judged_data(splits) != identity_of(found)["data"]:
@@ -127,7 +127,10 @@ def train_fold(run: FoldedRun, number: int, stop: StopRequest) -> None:
             checkpoint, warning = newest_intact(files)
             print(warning, end="\n" if warning else "", file=sys.stderr)
         learner = Learner(run.config, split.train, fresh=checkpoint is None)
-        train_split(learner, split, files, checkpoint, stop)
+        try:
+            train_split(learner, split, files, checkpoint, stop)
+        except TrainingError as error:
+            raise TrainingError(f"fold {number} ({split.name}): {error}") from None
         recognizer = Recognizer(files.best, device=run.config.device)
         for part in PARTS:
             save_predictions(recognizer.predict(split, part, between_batches=stop.check), files.dump(part))

@@ -35,7 +35,8 @@ def publish(files: RunFiles, config: Config, parts: Mapping[str, Predictions], c
         report |= {"best_epoch": predictions.meta["epoch"]} if "epoch" in predictions.meta else {}
         report[part] = as_json(judged)
         if text := spread_text(found):
-            report[part] |= {"spread": dataclasses.asdict(found)}
+            plain = dataclasses.asdict(found) | ({} if found.folds else {"mean": None, "sd": None})  # JSON has no NaN
+            report[part] |= {"spread": plain}
         matrix, subtitle = confusion(predictions)
         figure = confusion_matrix_figure(matrix, predictions.classes, f"{files.name}, {part}", subtitle)
         save_figure(figure, files.figures / f"{files.name}.{part}.png")

@@ -45,7 +45,8 @@ def inflation(apart: Predictions, mixed: Predictions, name: str | None = None) -
         word = str(dump.meta.get("protocol")).partition(":")[0]
         if word not in wanted:
             raise UserError(f"{dump.meta.get('run')}: protocol {word}; expected {' or '.join(wanted)}")
-    if sorted(apart.ids) != sorted(mixed.ids) or apart.classes != mixed.classes:
+    one, other = ((sorted(dump.ids), dump.classes, dump.meta.get("data")) for dump in (apart, mixed))
+    if one != other:
         raise UserError(f"{mixed.meta.get('run')}: judged on other images or classes than {apart.meta.get('run')}")
     subjects = apart.meta.get("subjects")
     if not subjects:

@@ -107,7 +107,7 @@ def spread(predictions: Predictions) -> Spread:
     names, person = np.unique([subjects[identity] for identity in predictions.ids], return_inverse=True)
     rights, images = np.bincount(person, weights=hit).astype(int), np.bincount(person)
     persons = tuple(zip(names.tolist(), rights.tolist(), images.tolist(), strict=True))
-    return Spread(folds, mean, sd, persons, interval_over_groups(hit, person))
+    return Spread(folds, mean, sd, persons, interval_over_groups(hit, person) if len(names) > 1 else None)
 
 
 def spread_text(found: Spread) -> str:

@@ -111,12 +111,12 @@ def begin_with(model: nn.Module, origin: Origin, config: Config, classes: tuple[
     heads = tuple(f"{path}." for path in (info.classifier, info.auxiliary) if path)
     rows = {index: source.classes.index(name) for index, name in enumerate(classes) if name in source.classes}
     own, state = model.state_dict(), dict(source.judged_weights())
-    for key in own:
-        if key.startswith(heads) and key in state:
-            state[key] = _by_class(own[key], state[key], rows)
     try:
+        for key in own:
+            if key.startswith(heads) and key in state:
+                state[key] = _by_class(own[key], state[key], rows)
         model.load_state_dict(state)
-    except RuntimeError as error:
+    except (RuntimeError, IndexError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise UserError(f"init_from: {source.run} does not fit {config.arch}: {reason}") from None
     fresh = [name for index, name in enumerate(classes) if index not in rows]

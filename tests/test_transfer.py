@@ -1,0 +1,223 @@
+"""Beginning with another run's weights: what is taken over, heads by class names, and what is refused."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_training import config_in, trainer_in
+from torch import nn
+
+from models import model_info
+from trainers.learner import Learner
+from trainers.trainer import Trainer
+from utils.checkpoint import Checkpoint, checkpoint_hash, load_checkpoint, save_checkpoint
+from utils.datasets.faces import Faces
+from utils.errors import UserError
+from utils.labels import FER2013_CLASSES
+from utils.transfer import Origin, begin_with, check_unseen, find_origin
+
+PERMUTED = ("contempt", "neutral", "sad", "angry", "surprise", "happy", "fear")  # without disgust, in another order
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
+    """One epoch on drawn faces, with averaged weights."""
+    trainer = trainer_in(tmp_path_factory.mktemp("origin"), "max_epoch_num=1", "sample_faces=70")
+    trainer.fit()
+    return trainer
+
+
+@pytest.fixture
+def source(trained: Trainer) -> Checkpoint:
+    """The same network, as if it had been trained on another data set."""
+    checkpoint = load_checkpoint(trained.files.best)
+    return dataclasses.replace(checkpoint, config=dataclasses.replace(checkpoint.config, dataset="folder"))
+
+
+def kept(checkpoint: Checkpoint, folder: Path) -> Path:
+    save_checkpoint(checkpoint, folder / "origin.pt")
+    return folder / "origin.pt"
+
+
+def faces_of(classes: tuple[str, ...] = FER2013_CLASSES, count: int = 40) -> Faces:
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (count, 24, 24), dtype=np.uint8)
+    return Faces(images, np.arange(count) % len(classes), [str(i) for i in range(count)], None, classes)
+
+
+def learner_in(folder: Path, *changes: str, classes: tuple[str, ...] = FER2013_CLASSES) -> Learner:
+    return Learner(config_in(folder, f"num_classes={len(classes)}", *changes), faces_of(classes))
+
+
+def refusal(call) -> str:
+    with pytest.raises(UserError) as caught:
+        call()
+    message = str(caught.value)
+    assert caught.value.exit_code == 2 and message.isprintable() and len(message) < 500
+    return message
+
+
+# ------------------------------------------------------------------------------------------------ what is taken over
+
+
+@pytest.mark.parametrize("classes", [FER2013_CLASSES, PERMUTED, ("sad", "happy", "bored")], ids=len)
+def test_rows_of_the_head_go_by_the_names_of_classes(tmp_path, source, classes):
+    path = kept(dataclasses.replace(source, classes=PERMUTED), tmp_path)
+    fresh = learner_in(tmp_path, classes=classes).model.state_dict()
+    learner = learner_in(tmp_path, f"init_from={path}", classes=classes)
+    mine, theirs = learner.model.state_dict(), source.ema
+    assert set(mine) == set(theirs)
+    for name in mine:
+        if not name.startswith("fc."):
+            assert torch.equal(mine[name], theirs[name])
+    for name in ("fc.weight", "fc.bias"):
+        for row, label in enumerate(classes):
+            expected = theirs[name][PERMUTED.index(label)] if label in PERMUTED else fresh[name][row]
+            assert torch.equal(mine[name][row], expected)
+    new = [label for label in classes if label not in PERMUTED]
+    known = f"epoch 1: {len(classes) - len(new)} of {len(classes)} classes known to it"
+    assert learner.begins == f"begins with {source.run}, {known}" + (f"; new: {', '.join(new)}" if new else "")
+
+
+def test_contempt_is_new_to_a_network_of_fer2013(tmp_path, source):
+    classes = (*FER2013_CLASSES[:6], "contempt")
+    fresh = learner_in(tmp_path, classes=classes).model.get_parameter("fc.weight")
+    learner = learner_in(tmp_path, f"init_from={kept(source, tmp_path)}", classes=classes)
+    weight = learner.model.get_parameter("fc.weight")
+    assert torch.equal(weight[:6], source.ema["fc.weight"][:6]) and torch.equal(weight[6], fresh[6])
+    assert learner.begins.endswith("6 of 7 classes known to it; new: contempt")
+    assert torch.equal(learner.judged.get_parameter("fc.weight"), weight)  # what is averaged begins there too
+
+
+@pytest.mark.parametrize("averaged", [True, False])
+def test_the_weights_that_were_judged_are_taken(tmp_path, source, averaged):
+    assert not torch.equal(source.model["fc.weight"], source.ema["fc.weight"])
+    path = kept(source if averaged else dataclasses.replace(source, ema=None), tmp_path)
+    mine = learner_in(tmp_path, f"init_from={path}").model.state_dict()
+    assert all(torch.equal(mine[name], (source.ema if averaged else source.model)[name]) for name in mine)
+
+
+class TwoHeads(nn.Module):
+    """Weights under the names that Inception gives to its heads."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.body, self.fc = nn.Linear(3, 4), nn.Linear(4, classes)
+        self.AuxLogits = nn.ModuleDict({"conv": nn.Linear(3, 5), "fc": nn.Linear(5, classes)})
+
+
+def test_the_auxiliary_head_goes_by_names_too(tmp_path, source):
+    info = model_info("inception_v3")
+    assert (info.classifier, info.auxiliary) == ("fc", "AuxLogits.fc")
+    theirs, ours = TwoHeads(3), TwoHeads(4)
+    fresh = {name: value.clone() for name, value in ours.state_dict().items()}
+    weights = {name: value.clone() for name, value in theirs.state_dict().items()}
+    origin = Origin(dataclasses.replace(source, classes=("sad", "happy", "fear"), model=weights, ema=None), "0")
+    config = dataclasses.replace(config_in(tmp_path), arch="inception_v3", num_classes=4)
+    begin_with(ours, origin, config, ("happy", "bored", "fear", "sad"))
+    mine = ours.state_dict()
+    for name in ("body.weight", "body.bias", "AuxLogits.conv.weight", "AuxLogits.conv.bias"):
+        assert torch.equal(mine[name], weights[name])
+    for name in ("fc.weight", "fc.bias", "AuxLogits.fc.weight", "AuxLogits.fc.bias"):
+        assert torch.equal(mine[name][[0, 2, 3]], weights[name][[1, 2, 0]])
+        assert torch.equal(mine[name][1], fresh[name][1])
+
+
+# ------------------------------------------------------------------------------------------------ what is refused
+
+
+@pytest.mark.parametrize(
+    ("key", "theirs", "ours"),
+    [
+        ("arch", "compact_resnet", "tiny_resnet"),
+        ("stem", "conv3", "default"),
+        ("mask_activation", "sigmoid", "default"),
+        ("in_channels", 3, 1),
+    ],
+)
+def test_another_network_is_refused(tmp_path, source, key, theirs, ours):
+    path = kept(dataclasses.replace(source, config=dataclasses.replace(source.config, **{key: theirs})), tmp_path)
+    message = refusal(lambda: find_origin(config_in(tmp_path, f"init_from={path}")))
+    assert message == f"init_from: {path} has {key} {theirs}; this run asks for {ours}"
+
+
+@pytest.mark.parametrize("what", ["missing", "body", "head"])
+def test_weights_that_do_not_fit_are_refused(tmp_path, source, what):
+    weights = dict(source.ema)
+    if what == "missing":
+        del weights["fc.bias"]
+    else:
+        name = "fc.weight" if what == "head" else next(name for name in weights if weights[name].ndim == 4)
+        weights[name] = torch.zeros(7, 13)
+    path = kept(dataclasses.replace(source, ema=weights), tmp_path)
+    message = refusal(lambda: learner_in(tmp_path, f"init_from={path}"))
+    assert message.startswith(f"init_from: {source.run} does not fit tiny_resnet: ")
+
+
+def test_initial_weights_are_named_once(tmp_path):
+    message = refusal(lambda: find_origin(config_in(tmp_path, "init_from=run", "weights=imagenet")))
+    assert message.startswith("init_from and weights both name initial weights") and message.endswith("got imagenet")
+    assert find_origin(config_in(tmp_path, "weights=imagenet")) is None
+
+
+def test_a_run_that_is_not_there_is_refused_with_the_names_of_others(tmp_path, source):
+    save_checkpoint(
+        source, tmp_path / "checkpoint_dir/happy_run/last.pt", tmp_path / "checkpoint_dir/happy_run/best.pt"
+    )
+    message = refusal(lambda: find_origin(config_in(tmp_path, "init_from=hapy_run")))
+    assert f"{tmp_path / 'checkpoint_dir'}: no run 'hapy_run'; closest: happy_run" in message
+    message = refusal(lambda: find_origin(config_in(tmp_path, "init_from=nowhere.pt")))
+    assert message.startswith("init_from: nowhere.pt: no such checkpoint")
+    found = find_origin(config_in(tmp_path, "init_from=happy_run"))
+    assert found.hash == checkpoint_hash(tmp_path / "checkpoint_dir/happy_run/best.pt") != ""
+
+
+def test_of_a_run_of_folds_the_file_of_one_is_asked_for(tmp_path, source):
+    run = tmp_path / "checkpoint_dir" / "folded"
+    save_checkpoint(source, run / "fold-01" / "best.pt")
+    (run / "run.json").write_text(json.dumps({"config": {}}))
+    message = refusal(lambda: find_origin(config_in(tmp_path, "init_from=folded")))
+    assert message == f"init_from: {run / 'best.pt'}: no such checkpoint; a run of folds has one in each fold's folder"
+    assert find_origin(config_in(tmp_path, f"init_from={run / 'fold-01' / 'best.pt'}")).checkpoint.run == source.run
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path, source):
+    path = kept(source, tmp_path)
+    path.write_bytes(path.read_bytes()[:-200])
+    assert refusal(lambda: find_origin(config_in(tmp_path, f"init_from={path}"))).startswith(f"{path}: ")
+
+
+def origin_on(source: Checkpoint, dataset: str, train: str, before: Origin | None = None) -> Origin:
+    config = dataclasses.replace(source.config, dataset=dataset)
+    past = {} if before is None else before.identity()
+    return Origin(dataclasses.replace(source, config=config, data={"train": train, "val": "v"}, origin=past), "0" * 64)
+
+
+@pytest.mark.parametrize("between", [0, 1, 2])
+def test_weights_that_have_seen_other_parts_of_the_set_are_refused_through_any_chain(tmp_path, source, between):
+    faces = faces_of()
+
+    def chain(dataset: str, train: str) -> Origin:
+        origin = origin_on(dataclasses.replace(source, run="the first"), dataset, train)
+        for _ in range(between):
+            origin = origin_on(source, "ckplus", "other people", origin)
+        return origin
+
+    message = refusal(lambda: check_unseen(chain("sample", "another part"), config_in(tmp_path), faces))
+    assert message.startswith("init_from: the first was trained on other parts of sample, perhaps on images that this")
+    check_unseen(chain("sample", faces.fingerprint()), config_in(tmp_path), faces)  # this very split
+    check_unseen(chain("fer2013", "another part"), config_in(tmp_path), faces)
+    last = origin_on(source, "sample", "another part", chain("sample", faces.fingerprint()))
+    assert "other parts of sample" in refusal(lambda: check_unseen(last, config_in(tmp_path), faces))
+
+
+def test_a_learner_refuses_what_its_origin_was_trained_on(tmp_path, trained):
+    changes = (f"init_from={trained.files.best}",)
+    with pytest.raises(UserError, match="was trained on other parts of sample"):
+        trainer_in(tmp_path, "sample_faces=70", "sample_seed=1", *changes)
+    again = trainer_in(tmp_path, "sample_faces=70", *changes).learner.model.state_dict()
+    best = load_checkpoint(trained.files.best).ema
+    assert all(torch.equal(again[name], best[name]) for name in best)
