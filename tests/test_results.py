@@ -44,7 +44,15 @@ def test_committed_dumps_say_what_chose_and_what_judged(path: Path) -> None:
     assert dump.logits.shape[0] == dump.meta["views"]
     validation = load_predictions(path.with_name(path.name.replace(".test.", ".val.")))
     assert validation.meta["checkpoint"] == dump.meta["checkpoint"]
-    assert validation.meta["data"] != dump.meta["data"]
+    if "fold_of" not in dump.meta:
+        assert validation.meta["data"] != dump.meta["data"]
+        return
+    # folds: every image is judged once, and validates in another fold than the one that it is judged in
+    assert set(dump.meta["fold_of"]) == set(dump.ids) and len(set(dump.ids)) == len(dump.ids)
+    names = [fold["fold"] for fold in dump.meta["folds"]]
+    for identity in validation.ids:
+        fold, _, image = identity.partition("/")
+        assert names[dump.meta["fold_of"][image]] != fold
 
 
 def test_fer2013_dumps_are_of_the_official_parts() -> None:
