@@ -29,7 +29,7 @@ def main() -> None:
     """Write ``saved/results/<run>.<split>.npz`` for every run asked for; skip those that are up to date."""
     parser = Parser("Dump predictions of trained runs: logits of every view, targets, ids, classes.")
     parser.add_argument("runs", nargs="*", metavar="RUN", help="run name or checkpoint file; all runs if none")
-    parser.add_argument("--split", choices=("val", "test"), default="test", help="which part (default test)")
+    parser.add_argument("--split", choices=("val", "test"), help="which part (default test)")
     parser.add_argument("--views", type=int, help="deterministic views (default: the run's own setting)")
     parser.add_argument("--device", help="where to compute (default: the run's own, or the processor)")
     parser.add_argument("--config", help="settings file that says where runs and results lie")
@@ -40,13 +40,15 @@ def main() -> None:
         help="judge the runs on all images of another data set, the one that this settings file names",
     )
     arguments = parser.parse_args()
+    if arguments.on and arguments.split:
+        raise UserError("command line: --on judges all images of the other set; leave out --split")
     config = load_config(arguments.config, [f"views={arguments.views}"] if arguments.views is not None else [])
     names = arguments.runs or list_runs(config)
     if not names:
         raise UserError(f"{config.checkpoint_dir}: no runs; train one first: python main_fer.py, or make train")
     failed = []
     with StopRequest().listening() as stop:
-        dumper = Dumper(arguments.split, arguments.views, arguments.device, config, stop)
+        dumper = Dumper(arguments.split or "test", arguments.views, arguments.device, config, stop)
         other = load_config(arguments.on[0], arguments.on[1:]) if arguments.on else None
         for name in names:
             try:
@@ -96,7 +98,9 @@ class Dumper:
         Raises:
             UserError: a run of folds, other classes, or a data set that the network has been trained on.
         """
-        recognizer = Recognizer(self._checkpoint(name), device=self.device)
+        path = self._checkpoint(name)
+        _refuse_unfinished(path)
+        recognizer = Recognizer(path, device=self.device)
         faces = load_faces(dataclasses.replace(other, image_size=recognizer.config.image_size))
         predictions = recognizer.predict_elsewhere(
             faces, other.dataset, views=self.views, between_batches=self.stop.check
@@ -165,7 +169,7 @@ def _refuse_unfinished(path: Path) -> None:
     last = path.with_name("last.pt")
     if last.is_file() and not load_checkpoint(last).progress.get("finished"):
         raise UserError(
-            f"{path.parent}: training has not ended, so the test part stays closed; --resume it, or --split val"
+            f"{path.parent}: training has not ended, so nothing is tested with it; --resume it, or --split val"
         )
 
 

@@ -18,6 +18,8 @@ import pytest
 import torch
 from PIL import Image
 
+from utils.errors import UserError
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # A run of a second or two: small images, a small network, and arithmetic that is the same on every machine.
@@ -95,6 +97,15 @@ def start_here(folder: Path, program: str, *arguments: str) -> subprocess.Comple
 def run_program(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a program of the project in an empty folder."""
     return lambda program, *arguments: start(tmp_path, program, *arguments)
+
+
+def refusal(call: Callable[[], object]) -> str:
+    """The message that a call is refused with: one line, fit for a terminal, exit code 2."""
+    with pytest.raises(UserError) as caught:
+        call()
+    message = str(caught.value)
+    assert caught.value.exit_code == 2 and message.isprintable() and len(message) < 500
+    return message
 
 
 # The real sets, as they are named where the programs keep them, and where they lie packed beside the project.

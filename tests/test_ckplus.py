@@ -8,6 +8,7 @@ from PIL import Image
 
 from utils.datasets.ckplus import read_ckplus, read_ckplus_files, sequence_of
 from utils.datasets.duplicates import image_hashes
+from utils.datasets.fer2013 import read_fer2013
 from utils.datasets.taxonomy import in_taxonomy
 from utils.errors import UserError
 from utils.labels import CKPLUS_CLASSES, CKPLUS_CSV_CLASSES, FER2013_CLASSES
@@ -185,3 +186,12 @@ def test_real_folds_are_even(real):
     counts = np.array([split.test.counts() for split in splits])
     assert counts.sum() == 981 and np.ptp(counts.sum(1)) <= 6
     assert np.ptp(counts, axis=0).max() <= 6  # two sequences
+
+
+def test_fer2013_holds_a_picture_of_ckplus(real, real_data, tmp_path):
+    """What the README says of person S055: one training image of FER2013 is, but for its cut, a frame of CK+."""
+    fer2013 = read_fer2013(real_data("fer2013"), tmp_path).train
+    theirs = fer2013.images[fer2013.ids.index("train/19608")].ravel()
+    ours = real.images[real.ids.index("S055_003_00000009")].ravel()
+    assert np.corrcoef(theirs, ours)[0, 1] > 0.95
+    assert real.subjects.count("S055") == 15

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from conftest import refusal
 
 from utils.datasets.faces import Faces
-from utils.errors import UserError
 from utils.metrics import interval_over_groups
 from utils.pooling import judged_data, pool, pooled_hash, spread, spread_text
 from utils.predictions import Predictions, combine
@@ -49,14 +49,6 @@ def folds(protocol: str = "kfold", part: str = "test", seed: int = 0) -> list[Pr
         meta |= {"data": "of this fold", "subjects": dict(zip(faces.ids, faces.subjects, strict=True))}
         found.append(dump(faces, 10 * seed + number, **meta))
     return found
-
-
-def refusal(call) -> str:
-    with pytest.raises(UserError) as caught:
-        call()
-    message = str(caught.value)
-    assert caught.value.exit_code == 2 and message.isprintable() and len(message) < 400
-    return message
 
 
 # ------------------------------------------------------------------------------------------------ pooled dumps

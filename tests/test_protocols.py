@@ -6,9 +6,9 @@ import json
 
 import numpy as np
 import pytest
+from conftest import refusal
 
 from utils.datasets.faces import Faces, Split, pooled
-from utils.errors import UserError
 from utils.splits.even_folds import even_folds
 from utils.splits.leaks import check_apart, check_judged_once
 from utils.splits.protocols import given, holdout, kfold, loso, random_folds
@@ -93,14 +93,6 @@ def test_folds_of_uneven_persons_come_out_even():
     assert counts.sum(1).max() / counts.sum(1).min() < 1.1
     assert (np.abs(counts - counts.mean(0)) / counts.mean(0)).max() < 0.35
     assert all(len(set(fold[np.array(groups) == g])) == 1 for g in set(groups))
-
-
-def refusal(call) -> str:
-    with pytest.raises(UserError) as caught:
-        call()
-    message = str(caught.value)
-    assert caught.value.exit_code == 2 and message.isprintable() and len(message) < 400
-    return message
 
 
 @pytest.mark.parametrize("protocol", ["loso", "kfold"])

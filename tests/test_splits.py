@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import refusal
 from PIL import Image
 from test_ckplus import FOLDERS
 from test_ckplus import write as write_ckplus
@@ -44,14 +45,6 @@ def config(dataset: str, path: Path | str, *changes: str) -> Config:
 
 def ids(splits: list[Split]) -> list[dict[str, list[str]]]:
     return [{name: sorted(part.ids) for name, part in split.parts().items()} for split in splits]
-
-
-def refusal(call) -> str:
-    with pytest.raises(UserError) as caught:
-        call()
-    message = str(caught.value)
-    assert caught.value.exit_code == 2 and message.isprintable() and len(message) < 500
-    return message
 
 
 def refused(dataset: str, path: Path | str, *changes: str) -> str:

@@ -403,7 +403,7 @@ def test_a_finished_run_is_not_tested_again_and_an_unfinished_one_not_yet(tmp_pa
     (folder,) = tmp_path.glob("saved/checkpoints/*")
     early = start(tmp_path, "gen_results.py", folder.name)
     assert early.returncode == 2
-    assert "the test part stays closed" in early.stderr
+    assert "training has not ended" in early.stderr
     checkpoint = load_checkpoint(folder / "last.pt")
     short = dataclasses.replace(checkpoint.config, max_epoch_num=checkpoint.epoch + 1)
     save_checkpoint(dataclasses.replace(checkpoint, config=short), folder / "last.pt")

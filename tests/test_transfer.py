@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import refusal
 from test_training import config_in, trainer_in
 from torch import nn
 
@@ -50,14 +51,6 @@ def faces_of(classes: tuple[str, ...] = FER2013_CLASSES, count: int = 40) -> Fac
 
 def learner_in(folder: Path, *changes: str, classes: tuple[str, ...] = FER2013_CLASSES) -> Learner:
     return Learner(config_in(folder, f"num_classes={len(classes)}", *changes), faces_of(classes))
-
-
-def refusal(call) -> str:
-    with pytest.raises(UserError) as caught:
-        call()
-    message = str(caught.value)
-    assert caught.value.exit_code == 2 and message.isprintable() and len(message) < 500
-    return message
 
 
 # ------------------------------------------------------------------------------------------------ what is taken over

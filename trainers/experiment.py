@@ -29,7 +29,7 @@ from utils.settings import allowed
 from utils.splits import load_splits
 from utils.splits.protocols import GROUPED
 from utils.splits.split_file import save_split_file
-from utils.transfer import find_origin
+from utils.transfer import check_unseen, find_origin
 from Visualization.people import inflation_figure
 from Visualization.saving import save_figure
 
@@ -85,6 +85,9 @@ def run(config: Config, jobs: int = 1) -> RunFiles:
     config = resolve(_shared(config, jobs))
     splits = load_splits(config)
     learner = Learner(config, splits[0].train)  # whatever is wrong with network or weights shows before a file is made
+    if learner.origin is not None:
+        for split in splits[1:]:
+            check_unseen(learner.origin, config, split.train)
     files = new_run(config)
     if len(splits) > 1:
         _train_folds(begin(files, config, splits), jobs)

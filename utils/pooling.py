@@ -94,9 +94,9 @@ class Spread:
     interval: tuple[float, float] | None
 
 
-def spread(predictions: Predictions) -> Spread:
-    """How the accuracy of a dump, over all its views, differs between its folds and persons."""
-    hit = predictions.probabilities().argmax(1) == predictions.targets
+def spread(predictions: Predictions, views: int | None = None) -> Spread:
+    """How the accuracy of a dump, over its first ``views`` views (all by default), differs by fold and person."""
+    hit = predictions.probabilities(views).argmax(1) == predictions.targets
     folds: tuple[float, ...] = ()
     if of_fold := predictions.meta.get("fold_of"):
         number = np.array([of_fold[identity] for identity in predictions.ids])

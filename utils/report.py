@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from utils.metrics import Scores, confusion_matrix, score
+from utils.pooling import spread
 from utils.predictions import Predictions
 
 
@@ -37,11 +38,13 @@ def confusion(predictions: Predictions, views: int | None = None) -> tuple[np.nd
     probabilities = predictions.probabilities(views)
     matrix = confusion_matrix(probabilities.argmax(1), predictions.targets, len(predictions.classes))
     scores, count = score(probabilities, predictions.targets), views or len(predictions.logits)
-    low, high = scores.interval
+    found = spread(predictions, views)
+    low, high = found.interval or scores.interval
+    drawn = f" over {len(found.persons)} persons" if found.interval else ""
     counted = f"{scores.images:,} image{'s' * (scores.images != 1)}"
     if "members" not in predictions.meta:  # the views of an average are its members' own
         counted += f", {count} view{'s' * (count != 1)}"
-    return matrix, f"accuracy {scores.accuracy:.2%} (95% interval {100 * low:.2f}–{100 * high:.2f}%), {counted}"
+    return matrix, f"accuracy {scores.accuracy:.2%} (95% interval{drawn} {100 * low:.2f}–{100 * high:.2f}%), {counted}"
 
 
 def scores_table(judged: dict[str, Scores], classes: tuple[str, ...], views: int) -> str:
