@@ -82,7 +82,7 @@ def _main(default_config: str) -> None:
 def run(config: Config, jobs: int = 1) -> RunFiles:
     """Train as ``config`` says, from the start to the figures; folds one by one, or ``jobs`` of them side by side."""
     check_network(config)
-    config = resolve(_shared(config, jobs))
+    config = resolve(_shared(config, jobs), print)
     splits = load_splits(config)
     learner = Learner(config, splits[0].train)  # whatever is wrong with network or weights shows before a file is made
     if learner.origin is not None:
@@ -111,7 +111,7 @@ def resume(name: str, config: Config, changed: list[str], jobs: int = 1, fold: i
     changes = {key: getattr(config, key) for key in changed}
     if found.settings.is_file():
         folded = reopen(found, changes)
-        folded = dataclasses.replace(folded, config=resolve(folded.config))
+        folded = dataclasses.replace(folded, config=resolve(folded.config, print))
         _train_folds(folded, jobs) if fold is None else _train_one_fold(folded, fold)
         return folded.files
     if fold is not None:
@@ -124,7 +124,7 @@ def resume(name: str, config: Config, changed: list[str], jobs: int = 1, fold: i
     if checkpoint.progress["finished"] and files.report.is_file():
         print(f"run {files.name} has ended, and the test part was opened then: {files.report}")
         return files
-    config = resolve(config)
+    config = resolve(config, print)
     (split,) = load_splits(config)
     _train(Learner(config, split.train, fresh=False), split, files, checkpoint)
     return files
@@ -167,7 +167,7 @@ def compare_protocols(config: Config, jobs: int = 1, name: str | None = None) ->
 def check(config: Config) -> None:
     """Resolve everything, read the data, and print what a training would be; nothing is written but the cache."""
     check_network(config)
-    config = resolve(config)
+    config = resolve(config, print)
     print_check(config, load_splits(config))
 
 

@@ -131,9 +131,15 @@ class Config:
 
     # the machine
     device: str = setting("auto", "auto, cpu, cuda, cuda:0, mps ...")
-    precision: str = setting("auto", "arithmetic; auto: bf16 where it is faster", choices=("auto", "fp32", "bf16"))
-    channels_last: str = setting("auto", "memory format of images and kernels", choices=("auto", "on", "off"))
-    threads: int = setting(0, "processor threads; 0: all, or what OMP_NUM_THREADS says", least=0, most=1024)
+    precision: str = setting(
+        "auto", "arithmetic; auto: bf16 where a probe finds it faster", choices=("auto", "fp32", "bf16")
+    )
+    channels_last: str = setting(
+        "auto", "memory format of images and kernels; auto: the faster one", choices=("auto", "on", "off")
+    )
+    threads: int = setting(
+        0, "processor threads; 0: as many as a probe finds to pay, of all or of OMP_NUM_THREADS", least=0, most=1024
+    )
     num_workers: int = setting(0, "above 0: a background thread prepares batches ahead", least=0, most=1024)
     distributed: bool = setting(False, "several processes")
 

@@ -5,8 +5,8 @@ import dataclasses
 import os
 import platform
 import signal
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 
 import torch
@@ -14,28 +14,55 @@ from torch import nn
 
 from utils.config import Config
 from utils.errors import Interrupted, MachineError, UserError
-
-# bf16 changes numbers a little, so it has to be worth it
-WORTH_IT = 1.15
+from utils.probe import arithmetic, threads_that_pay
 
 
-def resolve(config: Config) -> Config:
+def resolve(config: Config, say: Callable[[str], None] = lambda _: None) -> Config:
     """``config`` with every 'auto' replaced by what this machine is best at, so that a checkpoint says it.
+
+    Args:
+        config: any settings.
+        say: told what was measured, where something was left to measurement.
 
     Raises:
         MachineError: the device is not there.
     """
     device = find_device(config.device)
-    changes: dict[str, str | int] = {"device": str(device), "threads": config.threads or torch.get_num_threads()}
-    torch.set_num_threads(int(changes["threads"]))
-    if config.precision == "auto":
-        changes["precision"] = "bf16" if _bf16_pays(device) else "fp32"
-    if config.channels_last == "auto":
-        fast = device.type == "cuda" or changes.get("precision", config.precision) == "bf16"
-        changes["channels_last"] = "on" if fast else "off"
     if config.distributed:
         raise UserError("distributed must be false: a run of this version has one process")
-    return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
+    if device.type == "cpu":
+        precision, channels_last, threads = _measured(config, say)
+    else:
+        bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = ("bf16" if bf16 else "fp32") if config.precision == "auto" else config.precision
+        channels_last = (
+            ("on" if device.type == "cuda" else "off") if config.channels_last == "auto" else config.channels_last
+        )
+        threads = config.threads or torch.get_num_threads()
+    torch.set_num_threads(threads)
+    return dataclasses.replace(
+        config, device=str(device), precision=precision, channels_last=channels_last, threads=threads
+    )
+
+
+def _measured(config: Config, say: Callable[[str], None]) -> tuple[str, str, int]:
+    """Precision, channels_last and threads for a processor: as asked for, or as a probe finds them fastest."""
+    precision, channels_last, threads = config.precision, config.channels_last, config.threads
+    found = []
+    if "auto" in (precision, channels_last):
+        probed = arithmetic(Path(config.cache_dir), _processor_name())
+        precision, channels_last = probed.best(precision, channels_last)
+        layout = "with" if channels_last == "on" else "without"
+        gain = probed.gain(precision, channels_last)
+        found.append(f"{precision} {layout} channels_last, {gain:.1f} times as fast as plain fp32")
+    most = torch.get_num_threads()
+    if not threads:
+        threads, gain = threads_that_pay(most, precision, channels_last)
+        if most > 1:
+            found.append(f"{threads} of {most} threads, {gain:.1f} times as fast as one")
+    if found:
+        say(f"measured on this machine: {'; '.join(found)}")
+    return precision, channels_last, threads
 
 
 def find_device(name: str) -> torch.device:
@@ -120,32 +147,6 @@ class StopRequest:
         finally:
             for number, handler in earlier.items():
                 signal.signal(number, handler)
-
-
-def _bf16_pays(device: torch.device) -> bool:
-    """Time a few training steps of a small network both ways; well under a second.
-
-    One thread, because several on a busy machine wait for each other and the noise drowns the difference.
-    """
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type != "cpu":
-        return False
-    layers = [nn.Conv2d(64, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1)]
-    model = _with_format(nn.Sequential(*layers), torch.channels_last)
-    images = torch.zeros(16, 64, 16, 16).to(memory_format=torch.channels_last)
-    seconds = {False: float("inf"), True: float("inf")}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    for _ in range(8):
-        for bf16 in seconds:
-            start = time.perf_counter()
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                loss = model(images).float().square().mean()
-            loss.backward()
-            seconds[bf16] = min(seconds[bf16], time.perf_counter() - start)
-    torch.set_num_threads(threads)
-    return seconds[False] > WORTH_IT * seconds[True]
 
 
 def _with_format(model: nn.Module, layout: torch.memory_format) -> nn.Module:
