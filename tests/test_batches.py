@@ -1,6 +1,7 @@
 """Batches: every sample once an epoch, the same ones wherever one begins and whoever prepares them."""
 
 import dataclasses
+import math
 import threading
 
 import numpy as np
@@ -11,7 +12,7 @@ from utils import batches as batches_module
 from utils.augment import training_batch
 from utils.batches import TrainingBatches
 from utils.config import Config
-from utils.datasets.faces import Faces
+from utils.datasets.faces import Faces, Picked
 from utils.randomness import shuffled
 
 CONFIG = Config(image_size=16, in_channels=1, augment="fast", batch_size=8, shift=0.1)
@@ -99,6 +100,23 @@ def test_memory_mapped_and_colour_images(tmp_path):
     mapped = list(TrainingBatches(faces, config, CPU).epoch(0))
     assert mapped[0][0].shape == (8, 3, 16, 16)
     assert_same(mapped, list(TrainingBatches(dataclasses.replace(faces, images=images), config, CPU).epoch(0)))
+
+
+@pytest.mark.parametrize("room", [math.inf, 0])
+def test_images_picked_from_a_mapped_array_give_the_batches_of_a_copy(tmp_path, monkeypatch, room):
+    """A part of a set that is larger than memory, gathered ahead by a thread, is the same bit for bit."""
+    monkeypatch.setattr(batches_module, "_room", lambda device: room)
+    every = numbered(45)
+    np.save(tmp_path / "images.npy", every.images)
+    which = np.arange(45) % 3 > 0
+    mapped = dataclasses.replace(every, images=np.load(tmp_path / "images.npy", mmap_mode="c")).take(which)
+    assert isinstance(mapped.images, Picked) and not isinstance(every.take(which).images, Picked)
+    before = background_threads()
+    epoch = TrainingBatches(mapped, CONFIG, CPU).epoch(1)
+    first = next(epoch)
+    assert len(background_threads() - before) == (room == 0)
+    assert_same([first, *epoch], list(TrainingBatches(every.take(which), CONFIG, CPU).epoch(1)))
+    assert ended(before)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -1,5 +1,6 @@
 """The parsed form on disk: read without parsing, never trusted when damaged, whole whatever happens meanwhile."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -8,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from utils.datasets.cache import Rows, cached_rows
+from utils.datasets.cache import Rows, cached_rows, new_array
 from utils.errors import MachineError, UserError
+from utils.files import sha256_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -187,6 +189,49 @@ def test_a_parse_that_fails_leaves_no_parsed_form(source, cache):
     assert same(cached_rows([source], cache, rows), rows())
 
 
+def test_an_array_that_is_larger_than_memory_is_parsed_into_its_file(source, cache):
+    def parse() -> Rows:
+        with new_array(cache, (6, 48, 48)) as images:
+            images[:] = rows().images
+        return dataclasses.replace(rows(), images=images)
+
+    assert same(cached_rows([source], cache, parse), rows())
+    assert same(cached_rows([source], cache, no_parse), rows())
+    in_file = the(cache, ".npy").read_bytes()
+    the(cache, ".npy").unlink()
+    cached_rows([source], cache, rows)
+    assert the(cache, ".npy").read_bytes() == in_file and not [n for n in names(cache) if n.endswith(".tmp")]
+
+
+def test_a_parse_that_fails_leaves_no_array(cache):
+    with pytest.raises(UserError, match="row 3"), new_array(cache, (6, 4, 4)):
+        raise UserError("row 3: no")
+    assert names(cache) == []
+
+
+def test_a_full_disk_is_noticed_before_the_array_is_written(cache, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    refused = pytest.raises(MachineError, match=r"cannot be written \(no space left on device\); needs 50.2 MB")
+    with refused, new_array(cache, (1000, 224, 224)):
+        pytest.fail("there is no room")
+    assert names(cache) == []
+
+
+def test_a_large_array_is_read_to_its_end_only_when_it_has_changed(source, cache, kept, monkeypatch):
+    monkeypatch.setattr("utils.datasets.cache.LARGE", 0)
+    hashed = []
+    monkeypatch.setattr("utils.datasets.cache.sha256_of", lambda path: hashed.append(path) or sha256_of(path))
+    for _ in range(3):
+        assert same(cached_rows([source], cache, no_parse), rows())
+    assert len(hashed) == 1
+    content = the(cache, ".npy").read_bytes()
+    the(cache, ".npy").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert same(cached_rows([source], cache, lambda: rows(1)), rows(1))
+
+
 def test_a_source_that_is_gone_or_a_pipe_is_refused(tmp_path, source, cache, kept):
     source.unlink()
     with pytest.raises(UserError, match="no such file"):
@@ -230,7 +275,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 import numpy as np
-from utils.datasets.cache import Rows, cached_rows
+from utils.datasets.cache import Rows, cached_rows, new_array
 folder, cache = Path(sys.argv[1]), Path(sys.argv[2])
 print("ready", flush=True)
 sys.stdin.readline()

@@ -1,6 +1,8 @@
-"""Batches gathered from an array on the device that trains: no file, no Python per image."""
+"""Batches gathered from one array: on the device that trains where it fits, else from memory or disk, ahead of need."""
 
 import contextlib
+import math
+import os
 import queue
 import threading
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ import torch
 
 from utils.augment import training_batch
 from utils.config import Config
-from utils.datasets.faces import Faces
+from utils.datasets.faces import Faces, Picked
 from utils.randomness import shuffled
 
 
@@ -18,12 +20,24 @@ class TrainingBatches:
     """The training part, augmented and in a new order every epoch."""
 
     def __init__(self, faces: Faces, config: Config, device: torch.device) -> None:
-        images = torch.from_numpy(np.asarray(faces.images))
-        self.images = images if device.type == "cpu" else images.to(device)
+        """Args:
+        faces: the training part; nothing is copied while ``device`` is a processor, however large it is.
+        config: augmentation, batch size, seed.
+        device: where batches are wanted.
+        """
+        self._rows: torch.Tensor | None = None
+        source = faces.images
+        if isinstance(source, Picked):
+            self._rows, source = torch.from_numpy(source.where), source.source
+        self.images = torch.from_numpy(np.asarray(source))
+        fits = math.prod(faces.images.shape) <= _room(device)
+        if device.type != "cpu" and fits:
+            self.images, self._rows = self._stored(torch.arange(len(faces))).to(device), None
         labels = faces.labels if faces.soft is None else faces.soft
         self.labels = torch.from_numpy(labels).to(device)
         self.config = config
         self.steps = len(self._cut(torch.zeros(len(faces))))
+        self._prepares_ahead = config.num_workers > 0 or not fits
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield (images, labels) for each step from ``first_step`` on; epochs count from 0.
@@ -32,11 +46,18 @@ class TrainingBatches:
         """
         order = shuffled(self.config.seed, epoch, len(self.labels))
         batches = (self._batch(samples, epoch) for samples in self._cut(order)[first_step:])
-        return _ahead(batches) if self.config.num_workers > 0 else batches
+        return _ahead(batches) if self._prepares_ahead else batches
 
     def _batch(self, samples: torch.Tensor, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        images = self._stored(samples)
         samples = samples.to(self.labels.device)
-        return training_batch(self.images[samples], samples, epoch, self.config), self.labels[samples]
+        if images.device != samples.device:  # from pinned memory, copying does not keep the device waiting
+            images = images.pin_memory().to(samples.device, non_blocking=True)
+        return training_batch(images, samples, epoch, self.config), self.labels[samples]
+
+    def _stored(self, samples: torch.Tensor) -> torch.Tensor:
+        rows = samples if self._rows is None else self._rows[samples]
+        return self.images[rows.to(self.images.device)]
 
     def _cut(self, order: torch.Tensor) -> list[torch.Tensor]:
         """Batches of equal size and a shorter last one; a single left-over image joins its neighbour,
@@ -46,6 +67,15 @@ class TrainingBatches:
         if len(batches) > 1 and len(batches[-1]) == 1:
             batches[-2:] = [torch.cat(batches[-2:])]
         return batches
+
+
+def _room(device: torch.device) -> float:
+    """Bytes of images that may stay on ``device``: half of its memory, because the network wants the rest."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] / 2
+    if not hasattr(os, "sysconf"):  # Windows
+        return math.inf
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
 
 
 def _ahead(

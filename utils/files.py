@@ -82,7 +82,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_atomically(path: Path, *parts: bytes) -> None:
+def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
     """Write ``parts`` as one file: beside its final name, flushed to the disk, then renamed.
 
     Whoever looks at ``path``, at any instant and after any kill, finds the old file whole or the new one whole.

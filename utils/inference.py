@@ -12,7 +12,7 @@ from utils.augment import VIEWS, view_batch
 from utils.checkpoint import Checkpoint, checkpoint_hash, load_checkpoint, rebuild_model
 from utils.config import Config
 from utils.datasets.duplicates import copied_from
-from utils.datasets.faces import Faces, Split
+from utils.datasets.faces import Faces, Images, Split
 from utils.errors import UserError
 from utils.predictions import Predictions, softmax
 from utils.runtime import autocast, find_device, memory_format, placed
@@ -23,7 +23,7 @@ MOST_IMAGES, MOST_PIXELS = 256, 2_000_000
 
 def predict(
     model: nn.Module,
-    images: np.ndarray,
+    images: Images,
     config: Config,
     *,
     views: int = 1,

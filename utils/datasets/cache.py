@@ -1,15 +1,21 @@
 """Parsed data sets on disk: images as one memory-mapped uint8 array, keyed by the hash of their source."""
 
+import contextlib
 import hashlib
 import io
 import json
-from collections.abc import Callable, Sequence
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from utils.files import remove_leftovers, require_file, sha256_of, write_atomically
+from utils.files import machine_errors, remove_leftovers, require_file, sha256_of, sync_folder, write_atomically
+
+# A parsed array larger than this is read to its end only when it is new; later its size and time vouch for it.
+LARGE = 2**30
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,8 @@ def cached_rows(sources: Sequence[Path], cache_dir: Path, parse: Callable[[], Ro
         sources: the files that ``parse`` reads. For CSV files the key is the hash of their bytes; for image
             files, of which there are many, it is the hash of names, sizes and times.
         cache_dir: where parsed arrays are kept; removing it costs time and nothing else.
-        parse: reads the sources; called only when no intact parsed form is there.
+        parse: reads the sources; called only when no intact parsed form is there. Its images may lie in a
+            `new_array` of ``cache_dir``.
         form: says how they are parsed, where there is more than one way (at which size, grey or colour).
     """
     images = cache_dir / f"{_key(sources, cache_dir, form)}.npy"
@@ -42,6 +49,30 @@ def cached_rows(sources: Sequence[Path], cache_dir: Path, parse: Callable[[], Ro
     rows = parse()
     _store(rows, images)
     return _load(images) or rows
+
+
+@contextlib.contextmanager
+def new_array(cache_dir: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """An empty uint8 array in a file of ``cache_dir``, for data that may be larger than memory.
+
+    `cached_rows` takes the file over; it is deleted where the block fails.
+
+    Raises:
+        MachineError: the disk has no room for it, or the folder cannot be written.
+    """
+    path = cache_dir / f".new.npy.{os.getpid()}.tmp"
+    try:
+        with machine_errors(cache_dir, math.prod(shape)):
+            cache_dir.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(cache_dir)
+            array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+            if hasattr(os, "posix_fallocate"):  # on a full disk, writing to a mapped file kills the process
+                with open(path, "r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        yield array
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _key(sources: Sequence[Path], cache_dir: Path, form: str) -> str:
@@ -69,13 +100,25 @@ def _remembered_hash(path: Path, identity: list[str | int], cache_dir: Path) -> 
     return value
 
 
+def _hash_of(images: Path) -> str:
+    status = images.stat()
+    if status.st_size <= LARGE:
+        return sha256_of(images)
+    return _remembered_hash(images, [str(images.resolve()), status.st_size, status.st_mtime_ns], images.parent)
+
+
 def _store(rows: Rows, images: Path) -> None:
     """Write the array, then the index that vouches for it; programs that do so at once write the same bytes."""
     remove_leftovers(images.parent)
-    array = io.BytesIO()
-    np.save(array, rows.images, allow_pickle=False)
-    write_atomically(images, array.getvalue())
-    table = {"labels": rows.labels.tolist(), "ids": rows.ids, "parts": rows.parts, "images": sha256_of(images)}
+    if isinstance(rows.images, np.memmap) and rows.images.filename is not None:
+        rows.images.flush()
+        os.replace(rows.images.filename, images)
+        sync_folder(images.parent)
+    else:
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(rows.images))
+        write_atomically(images, header.getvalue(), np.ascontiguousarray(rows.images).ravel().data)
+    table = {"labels": rows.labels.tolist(), "ids": rows.ids, "parts": rows.parts, "images": _hash_of(images)}
     text = json.dumps(table).encode()
     write_atomically(_index(images), hashlib.sha256(text).hexdigest().encode(), b"\n", text)
 
@@ -87,7 +130,7 @@ def _load(images: Path) -> Rows | None:
         if hashlib.sha256(text).hexdigest().encode() != seal:
             return None
         table = json.loads(text)
-        if sha256_of(images) != table["images"]:
+        if _hash_of(images) != table["images"]:
             return None
         # copy-on-write: torch wants a writable array, the file stays as it is
         array = np.load(images, mmap_mode="c", allow_pickle=False)

@@ -1,14 +1,15 @@
 """Exact and mirrored copies of one image within and across the parts of a data set."""
 
 import hashlib
+from collections.abc import Iterable
 
 import numpy as np
 
 from utils.datasets.faces import Faces, Split
 
 
-def image_hashes(images: np.ndarray) -> list[bytes]:
-    """One 16-byte digest per image of ``images`` (uint8 [N, ...]); equal digests mean equal pixels."""
+def image_hashes(images: Iterable[np.ndarray]) -> list[bytes]:
+    """One 16-byte digest per image (uint8 arrays); equal digests mean equal pixels."""
     return [hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest() for image in images]
 
 
@@ -22,7 +23,7 @@ def count_leaks(split: Split) -> dict[str, int]:
     """Copies inside and across the parts, keyed by a sentence that says what is counted."""
     parts = split.parts()
     hashes = {name: image_hashes(part.images) for name, part in parts.items()}
-    mirrored = {name: image_hashes(part.images[:, :, ::-1]) for name, part in parts.items()}
+    mirrored = {name: image_hashes(image[:, ::-1] for image in part.images) for name, part in parts.items()}
     counts: dict[str, int] = {}
     for name, own in hashes.items():
         counts[f"{name} images that repeat an earlier one of {name}"] = len(own) - len(set(own))

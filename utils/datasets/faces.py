@@ -1,12 +1,56 @@
 """What every reader of a data set returns: faces with labels, and their three parts."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from utils.errors import UserError
+
+_AT_ONCE = 4096  # images read into memory together
+
+
+@dataclass(frozen=True)
+class Picked:
+    """Some images of an array that is too large to copy them: reads like an array, image by image or in slices.
+
+    Attributes:
+        source: uint8 [M, H, W] or [M, H, W, 3], memory-mapped.
+        where: int64 [N], which of them, in their order here.
+    """
+
+    source: np.ndarray
+    where: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.where)
+
+    def __getitem__(self, which: int | slice | np.ndarray) -> np.ndarray:
+        return np.asarray(self.source[self.where[which]])
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self.source[row] for row in self.where)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, H, W) or (N, H, W, 3)."""
+        return len(self), *self.source.shape[1:]
+
+    @property
+    def ndim(self) -> int:
+        """3 or 4."""
+        return self.source.ndim
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """uint8."""
+        return self.source.dtype
+
+
+Images = np.ndarray | Picked
 
 
 @dataclass(frozen=True)
@@ -14,7 +58,7 @@ class Faces:
     """Labelled images of one part of a data set.
 
     Attributes:
-        images: uint8 [N, H, W] or [N, H, W, 3], in memory or memory-mapped.
+        images: uint8 [N, H, W] or [N, H, W, 3]: an array, in memory or memory-mapped, or some images of the latter.
         labels: int64 [N], indices into ``classes``.
         ids: N names, unique within the data set, the same whatever form the files had.
         subjects: N names of persons, or None where the data set does not tell.
@@ -22,7 +66,7 @@ class Faces:
         soft: float32 [N, C], a distribution over the classes to learn from instead of the label; or None.
     """
 
-    images: np.ndarray
+    images: Images
     labels: np.ndarray
     ids: list[str]
     subjects: list[str] | None
@@ -36,11 +80,19 @@ class Faces:
         """Some of the images, in their order.
 
         Args:
-            which: bool [N], or their indices, ascending. Where they stand together, the images are a view.
+            which: bool [N], or their indices, ascending. Images that stand together or are memory-mapped are not
+                copied.
         """
         where = np.flatnonzero(which) if which.dtype == bool else which
-        together = len(where) > 0 and where[-1] - where[0] + 1 == len(where)
-        images = self.images[where[0] : where[-1] + 1] if together else self.images[where]
+        images: Images
+        if isinstance(self.images, Picked):
+            images = Picked(self.images.source, self.images.where[where])
+        elif len(where) > 0 and where[-1] - where[0] + 1 == len(where):
+            images = self.images[where[0] : where[-1] + 1]
+        elif isinstance(self.images, np.memmap):
+            images = Picked(self.images, where)
+        else:
+            images = self.images[where]
         subjects = None if self.subjects is None else [self.subjects[i] for i in where]
         soft = None if self.soft is None else self.soft[where]
         return Faces(images, self.labels[where], [self.ids[i] for i in where], subjects, self.classes, soft)
@@ -51,8 +103,13 @@ class Faces:
 
     def fingerprint(self) -> str:
         """Hexadecimal SHA-256 over pixels, labels and class names: the identity of these data."""
+        return self._fingerprint
+
+    @cached_property  # a set larger than memory takes minutes
+    def _fingerprint(self) -> str:
         digest = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
-        digest.update(np.ascontiguousarray(self.images).data)
+        for start in range(0, len(self.images), _AT_ONCE):
+            digest.update(np.ascontiguousarray(self.images[start : start + _AT_ONCE]).data)
         digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
         if self.soft is not None:
             digest.update(np.ascontiguousarray(self.soft, dtype="<f4").data)
@@ -94,7 +151,7 @@ def pooled(parts: Mapping[str, Faces]) -> Faces:
         raise UserError(f"image '{twice}' stands in two parts")
     subjects = [who for part in every for who in part.subjects or []]
     return Faces(
-        np.concatenate([part.images for part in every]),
+        np.concatenate([part.images[:] for part in every]),
         np.concatenate([part.labels for part in every]),
         ids,
         subjects if len(subjects) == len(ids) else None,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.datasets.cache import Rows, cached_rows
+from utils.datasets.cache import Rows, cached_rows, new_array
 from utils.datasets.faces import Faces
 from utils.datasets.images import FORMATS, image_files, read_image, resized
 from utils.datasets.tables import csv_rows, shown
@@ -81,7 +81,7 @@ def _read(path: Path, cache_dir: Path, side: int, colour: bool) -> tuple[Faces, 
     rows = cached_rows(
         [path / one.id for one in found],
         cache_dir,
-        lambda: _read_images(path, found, classes, side, colour),
+        lambda: _read_images(path, found, classes, side, colour, cache_dir),
         form=f"folder {classes} {side} {colour}",
     )
     groups = path / GROUPS
@@ -122,11 +122,13 @@ def _folders(path: Path) -> list[Path]:
     return sorted(p for p in path.glob("*") if p.is_dir() and not p.name.startswith("."))
 
 
-def _read_images(root: Path, found: Sequence[_Found], classes: tuple[str, ...], side: int, colour: bool) -> Rows:
-    images = np.empty((len(found), side, side, 3) if colour else (len(found), side, side), dtype=np.uint8)
+def _read_images(
+    root: Path, found: Sequence[_Found], classes: tuple[str, ...], side: int, colour: bool, cache_dir: Path
+) -> Rows:
     formats = tuple(dict.fromkeys(FORMATS.values()))
-    for index, one in enumerate(found):
-        images[index] = resized(read_image(root / one.id, formats=formats, colour=colour), side)
+    with new_array(cache_dir, (len(found), side, side, 3) if colour else (len(found), side, side)) as images:
+        for index, one in enumerate(found):
+            images[index] = resized(read_image(root / one.id, formats=formats, colour=colour), side)
     labels = np.array([classes.index(one.name) for one in found], dtype=np.int64)
     return Rows(images, labels, [one.id for one in found], [one.part for one in found])
 
