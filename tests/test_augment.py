@@ -14,6 +14,7 @@ from utils.augment import (
     _drawn_affine,
     apply_affine,
     normalized,
+    size_in_epoch,
     training_batch,
     view_batch,
 )
@@ -420,3 +421,14 @@ def test_grey_and_colour_become_the_channels_that_the_network_sees(augment, chan
 def test_values_stay_within_the_range_of_the_image():
     batch = training_batch(SHARP, torch.arange(6), 0, dataclasses.replace(CLASSIC, shift=0.3, scale=0.5))
     assert batch.min() >= 0 and batch.max() <= 1 + 1e-5
+
+
+def test_images_grow_from_start_size_to_image_size_and_stay_there():
+    config = dataclasses.replace(FAST, image_size=48, start_size=24, max_epoch_num=20)
+    sizes = [size_in_epoch(config, epoch) for epoch in range(20)]
+    assert sizes == [24] * 5 + [32] * 5 + [40] * 5 + [48] * 5
+    assert size_in_epoch(dataclasses.replace(config, start_size=None), 0) == 48
+    assert size_in_epoch(dataclasses.replace(config, start_size=64), 0) == 48
+    batch = training_batch(SHARP, torch.arange(len(SHARP)), 5, config)
+    assert batch.shape[-2:] == (32, 32)
+    assert view_batch(SHARP, 0, config).shape[-2:] == (48, 48)

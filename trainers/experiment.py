@@ -179,8 +179,9 @@ def check_network(config: Config) -> None:
         UserError: what it should begin with is not there, or is another network.
     """
     find_origin(config)
+    smallest = min(config.image_size, config.start_size or config.image_size)
     with torch.device("meta"):  # shapes only: no memory, no time
-        network(config, weights="none")
+        network(dataclasses.replace(config, image_size=smallest), weights="none")
 
 
 def _train(learner: Learner, split: Split, files: RunFiles, checkpoint: Checkpoint | None) -> None:

@@ -1,5 +1,6 @@
 """From stored uint8 images to what a network sees: normalised, transformed as a whole batch, resized."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -49,16 +50,29 @@ def training_batch(images: torch.Tensor, samples: torch.Tensor, epoch: int, conf
         samples: int64 [B], the images' indices in the training part: with seed and epoch they alone decide
             what is drawn.
         epoch: counts from 0.
-        config: ``augment`` and its strengths, ``image_size``, ``in_channels``, ``normalize``.
+        config: ``augment`` and its strengths, ``image_size``, ``start_size``, ``in_channels``, ``normalize``.
 
     Returns:
-        float32 [B, in_channels, image_size, image_size].
+        float32 [B, in_channels, S, S], S as `size_in_epoch` says.
     """
+    config = dataclasses.replace(config, image_size=size_in_epoch(config, epoch))
     pixels = normalized(images, config)
     if config.augment == "none":
         return _fitted(pixels, config)
     draws = uniforms(config.seed, epoch, samples, 10)
     return _transformed(pixels, _drawn_affine(draws, config), config, erase=draws[:, 5:])
+
+
+def size_in_epoch(config: Config, epoch: int) -> int:
+    """Side of the training images in ``epoch`` (from 0), in pixels: `Config.start_size` growing in steps of 8.
+
+    Small images are quick, and enough for a network that knows little yet (progressive resizing; Howard, 2018).
+    """
+    start = config.start_size
+    if start is None or start >= config.image_size:
+        return config.image_size
+    grown = (config.image_size - start) * epoch / (0.75 * config.max_epoch_num)
+    return min(config.image_size, start + 8 * int(grown // 8))
 
 
 def view_batch(images: torch.Tensor, view: int, config: Config) -> torch.Tensor:

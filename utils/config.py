@@ -56,6 +56,13 @@ class Config:
     sample_faces: int = setting(6000, "dataset 'sample': how many training faces are drawn", least=70, most=10**6)
     sample_seed: int = setting(0, "dataset 'sample': which faces are drawn", least=0, most=10**9)
     image_size: int = setting(224, "side of the square that the network sees, in pixels", least=16, most=1024)
+    start_size: int | None = setting(
+        None,
+        "progressive resizing: side of the images in the first epoch, growing to image_size over the first "
+        "three quarters of the epochs; null: image_size throughout",
+        least=16,
+        most=1024,
+    )
     in_channels: int = setting(3, "channels that the network sees; grey images are repeated", least=1, most=3)
     num_classes: int = setting(7, "number of expressions; must agree with the data set", least=2, most=1000)
     normalize: str = setting(
