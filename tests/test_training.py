@@ -133,6 +133,16 @@ def test_best_checkpoint_rebuilds_the_weights_that_were_judged(whole: Trainer) -
     assert dataclasses.asdict(score(probabilities, val.labels))["loss"] == checkpoint.metrics["loss"]
 
 
+def test_a_trial_run_keeps_the_test_part_closed(tmp_path: Path) -> None:
+    done = start(tmp_path, "main_fer.py", *SMALL, "max_epoch_num=1", "judge_test=false")
+    assert done.returncode == 0, done.stderr
+    assert "test (" not in done.stdout and "chose the epochs" in done.stdout
+    (dump,) = tmp_path.glob("saved/results/*")
+    assert dump.name.endswith(".val.npz") and str(dump.name) in done.stdout
+    refused = start(tmp_path, "main_fer.py", *SMALL, "protocol=kfold", "folds=3", "judge_test=false")
+    assert refused.returncode == 2 and "judge_test" in refused.stderr
+
+
 def test_training_never_looks_at_the_test_part(tmp_path: Path, whole: Trainer) -> None:
     trainer = trainer_in(tmp_path)
     test = dataclasses.replace(trainer.split.test, images=None)  # type: ignore[type-var]

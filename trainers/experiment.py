@@ -84,6 +84,8 @@ def run(config: Config, jobs: int = 1) -> RunFiles:
     check_network(config)
     config = resolve(_shared(config, jobs), print)
     splits = load_splits(config)
+    if len(splits) > 1 and not config.judge_test:
+        raise UserError("judge_test is false: every fold tests what others train on; leave it true")
     learner = Learner(config, splits[0].train)  # whatever is wrong with network or weights shows before a file is made
     if learner.origin is not None:
         for split in splits[1:]:
@@ -186,18 +188,18 @@ def check_network(config: Config) -> None:
 
 def _train(learner: Learner, split: Split, files: RunFiles, checkpoint: Checkpoint | None) -> None:
     """Train on the only split, from the start or from ``checkpoint`` on, and judge the best weights."""
+    config = learner.config
     files.prepare()
     with files.locked(), StopRequest().listening() as stop:
         train_split(learner, split, files, checkpoint, stop)
         try:
-            recognizer = Recognizer(files.best, device=learner.config.device)
-            parts = {p: recognizer.predict(split, p, between_batches=stop.check) for p in PARTS if p in split.parts()}
+            recognizer = Recognizer(files.best, device=config.device)
+            opened = [part for part in PARTS if part in split.parts() and (part != "test" or config.judge_test)]
+            parts = {part: recognizer.predict(split, part, between_batches=stop.check) for part in opened}
         except Interrupted as signal:
             saved = f"training has ended; --resume {files.name} goes on with testing"
             raise Interrupted(signal.signal_number, saved) from None
-        publish(
-            files, learner.config, parts, f"{files.best}  (epoch chosen on validation; {files.last.name} is the newest)"
-        )
+        publish(files, config, parts, f"{files.best}  (epoch chosen on validation; {files.last.name} is the newest)")
 
 
 def _train_folds(run: FoldedRun, jobs: int) -> None:

@@ -51,17 +51,17 @@ def publish(files: RunFiles, config: Config, parts: Mapping[str, Predictions], c
         write_atomically(files.report, json.dumps(report, indent=2).encode())
     except MachineError as error:
         print(error, file=sys.stderr)
-    print(_what_next(files, config, checkpoints))
+    print(_what_next(files, config, checkpoints, list(parts)[-1]))
 
 
-def _what_next(files: RunFiles, config: Config, checkpoints: str) -> str:
+def _what_next(files: RunFiles, config: Config, checkpoints: str, last: str) -> str:
     pictures = [("curves", files.curves), ("each person", files.persons)]
     also = "".join(f"{name:18s}{path}\n" for name, path in pictures if path.is_file())
     return f"""
 checkpoint        {checkpoints}
 logs              {files.logs}  (tensorboard --logdir {config.log_dir})
-{also}predictions       {files.dump("test")}
-confusion matrix  {files.figures / f"{files.name}.test.png"}
+{also}predictions       {files.dump(last)}
+confusion matrix  {files.figures / f"{files.name}.{last}.png"}
 
 next, after '. .venv/bin/activate':
   python -m models                          the networks that there are

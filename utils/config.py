@@ -134,6 +134,9 @@ class Config:
     shift: float = setting(0.0, "largest shift, as a share of the side", least=0, most=0.5)
     scale: float = setting(0.0, "largest change of scale, as a share", least=0, most=0.9)
     erase: float = setting(0.0, "chance that a random rectangle is blanked", least=0, most=1)
+    judge_test: bool = setting(
+        True, "judge the test part when training has ended; false: it stays closed, for trial runs"
+    )
     views: int = setting(10, "deterministic views averaged at the end; 1: the clean image only", least=1, most=18)
 
     # the machine
