@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import mmap
 import threading
 
 import numpy as np
@@ -100,6 +101,29 @@ def test_memory_mapped_and_colour_images(tmp_path):
     mapped = list(TrainingBatches(faces, config, CPU).epoch(0))
     assert mapped[0][0].shape == (8, 3, 16, 16)
     assert_same(mapped, list(TrainingBatches(dataclasses.replace(faces, images=images), config, CPU).epoch(0)))
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_WILLNEED"), reason="the system takes no advice on pages")
+@pytest.mark.parametrize("first", [0, 7])
+def test_a_batch_of_a_large_mapped_array_is_called_up_before_it_is_read(tmp_path, monkeypatch, first):
+    """Exactly the pages on which its images lie, also where the array is a part of the file's."""
+    called: list[tuple[int, int]] = []
+
+    class Recorded(mmap.mmap):
+        def madvise(self, option: int, start: int, length: int) -> None:
+            assert option == mmap.MADV_WILLNEED and start % mmap.PAGESIZE == 0
+            called.append((start, start + length))
+            super().madvise(option, start, length)
+
+    monkeypatch.setattr(batches_module, "LARGE", 0)
+    monkeypatch.setattr(mmap, "mmap", Recorded)
+    every = numbered(45)
+    np.save(tmp_path / "images.npy", every.images)
+    content = (tmp_path / "images.npy").read_bytes()
+    part = dataclasses.replace(every, images=np.load(tmp_path / "images.npy", mmap_mode="c")).take(np.arange(first, 45))
+    next(iter(TrainingBatches(part, dataclasses.replace(CONFIG, augment="none"), CPU).epoch(0)))
+    for sample, (start, end) in zip(shuffled(0, 0, 45 - first)[:8].tolist(), called, strict=True):
+        assert content[start:end].endswith(bytes([first + sample]) * 256) and end - start < mmap.PAGESIZE + 256
 
 
 @pytest.mark.parametrize("room", [math.inf, 0])

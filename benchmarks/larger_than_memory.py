@@ -1,0 +1,114 @@
+"""Batches from a mapped file against batches from memory: python -m benchmarks.larger_than_memory [--gigabytes 20].
+
+Both go through `TrainingBatches`, as in training, prepared ahead by a thread, turn by turn in one process: the same
+images from an array in memory and from a file on disk; then a sparse file of the given size, larger than what memory
+has left. Prints images/s, the ratio, and how much memory of its own the process took.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from utils.batches import TrainingBatches
+from utils.config import Config
+from utils.datasets.faces import Faces
+from utils.files import write_atomically
+from utils.runtime import environment
+
+SIDE, BATCH, ROUNDS = 224, 64, 7
+CLASSES = tuple("abcdefg")
+RESULTS = Path("results/bench/larger_than_memory.csv")
+
+
+def main() -> None:
+    """Measure, print and write ``results/bench/larger_than_memory.csv``."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--gigabytes", type=float, default=20, help="size of the sparse file (20)")
+    parser.add_argument("--warm", type=float, default=1, help="size of the set that fits into memory (1)")
+    parser.add_argument("--images", type=int, default=1024, help="images in a round (1024)")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--folder", default="saved/data", help="where the files are made, and deleted again")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        rows = list(_measured(Path(folder), arguments))
+    facts = ", ".join(f"{key} {value}" for key, value in environment().items())
+    print(f"{SIDE} px colour, batches of {BATCH}, {arguments.threads} threads; {facts}")
+    for row in rows:
+        print("  ".join(f"{key} {value}" for key, value in row.items()))
+    lines = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    write_atomically(RESULTS, "".join(",".join(line) + "\n" for line in lines).encode())
+
+
+def _measured(folder: Path, arguments: argparse.Namespace) -> Iterator[dict[str, object]]:
+    count = int(arguments.warm * 1e9 / (3 * SIDE**2))
+    resident = np.random.default_rng(0).integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8)
+    np.save(folder / "warm.npy", resident)
+    mapped = np.load(folder / "warm.npy", mmap_mode="c")
+    for augment in ("none", "fast"):
+        memory, disk = _stream(resident, augment), _stream(mapped, augment)
+        steps = max(1, arguments.images // BATCH)
+        pairs = [(_rate(memory, steps), _rate(disk, steps)) for _ in range(1 + ROUNDS)][1:]
+        ratio = statistics.median(b / a for a, b in pairs)
+        memory.close()
+        disk.close()
+        yield {
+            "set": f"{arguments.warm:g} GB, page cache warm",
+            "augment": augment,
+            "memory_img_s": f"{statistics.median(a for a, _ in pairs):.0f}",
+            "disk_img_s": f"{statistics.median(b for _, b in pairs):.0f}",
+            "ratio": f"{ratio:.3f}",
+            "own_memory_GB": "",
+        }
+    del memory, disk, resident, mapped
+    before = _own_memory()
+    count = int(arguments.gigabytes * 1e9 / (3 * SIDE**2))
+    large = np.lib.format.open_memmap(folder / "large.npy", "w+", np.uint8, (count, SIDE, SIDE, 3))
+    stream = _stream(large, "none")
+    rates = [_rate(stream, steps) for _ in range(1 + ROUNDS)][1:]
+    stream.close()
+    yield {
+        "set": f"{arguments.gigabytes:g} GB, sparse, first read",
+        "augment": "none",
+        "memory_img_s": "",
+        "disk_img_s": f"{statistics.median(rates):.0f}",
+        "ratio": "",
+        "own_memory_GB": f"{(_own_memory() - before) / 1e9:.2f}",
+    }
+
+
+def _stream(images: np.ndarray, augment: str) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
+    """Endless batches, as a training asks for them, prepared ahead by a thread."""
+    labels = np.arange(len(images)) % len(CLASSES)
+    faces = Faces(images, labels, [""] * len(images), None, CLASSES)
+    config = Config(image_size=SIDE, batch_size=BATCH, augment=augment, num_workers=1)
+    batches = TrainingBatches(faces, config, torch.device("cpu"))
+    epoch = 0
+    while True:
+        yield from batches.epoch(epoch)
+        epoch += 1
+
+
+def _rate(stream: Iterator[tuple[torch.Tensor, torch.Tensor]], steps: int) -> float:
+    start = time.perf_counter()
+    for _ in range(steps):
+        next(stream)
+    return steps * BATCH / (time.perf_counter() - start)
+
+
+def _own_memory() -> int:
+    """Bytes that belong to this process alone; pages of a mapped file are the system's, to be dropped at need."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon"):
+            return 1024 * int(line.split()[1])
+    return 0
+
+
+if __name__ == "__main__":
+    main()
