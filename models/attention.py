@@ -77,7 +77,7 @@ class BAM(nn.Module):
         Raises:
             ModelError: a training batch of one image, of which no batch statistics can be taken.
         """
-        if self.training and x.shape[0] < 2:
+        if self.training and x.shape[0] == 1:
             raise ModelError("bam needs at least 2 images in a training batch; got 1")
         channel, spatial = self.channel(x.mean(dim=(2, 3)))[:, :, None, None], self.spatial(x)
         score = channel * spatial if self.combine == "product" else channel + spatial

@@ -345,7 +345,7 @@ def test_resume_refuses_new_settings_and_unknown_runs(tmp_path: Path) -> None:
         ("num_classes=8", 2, "num_classes is 8; sample has 7"),
         ("weights=nowhere.pt", 2, "nowhere.pt"),
         ("image_size=16 arch=alexnet", 2, "alexnet"),
-        ("distributed=1", 2, "distributed must be false"),
+        ("distributed=1", 2, "distributed is true: start the processes with torchrun"),
         ("stem=conv3", 2, "stem"),
         ("lr=1e30", 2, "lr must be a number above 0"),
         ("--chek", 2, "did you mean --check?"),

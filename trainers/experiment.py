@@ -1,6 +1,7 @@
 """The story of a run: settings, data, training, one look at the test part, dumps and figures."""
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import sys
@@ -18,13 +19,14 @@ from utils.checkpoint import Checkpoint, network
 from utils.cli import Parser, run_cli
 from utils.config import FIELDS, MAY_CHANGE, Config, differing, load_config
 from utils.datasets.faces import Split
+from utils.distributed import ALONE, Team, open_team
 from utils.errors import Interrupted, UserError
 from utils.inference import Recognizer
 from utils.inflation import inflation, inflation_text
 from utils.labels import TITLES
 from utils.predictions import load_predictions
 from utils.runs import RunFiles, find_run, list_runs, new_run, run_files
-from utils.runtime import StopRequest, processors, resolve
+from utils.runtime import StopRequest, as_member, processors, resolve
 from utils.settings import allowed
 from utils.splits import load_splits
 from utils.splits.protocols import GROUPED
@@ -44,6 +46,21 @@ def main(default_config: str) -> None:
 
 
 def _main(default_config: str) -> None:
+    with open_team() as team:
+        with team.agreed():
+            arguments, config = _read_command_line(default_config, team)
+        if arguments.compare_protocols:
+            compare_protocols(config, arguments.jobs, arguments.resume)
+        elif arguments.resume is not None:
+            changed = [text.partition("=")[0] for text in arguments.settings]
+            resume(arguments.resume, config, changed, arguments.jobs, arguments.fold, team)
+        elif arguments.check:
+            check(config)
+        else:
+            run(config, arguments.jobs, team)
+
+
+def _read_command_line(default_config: str, team: Team) -> tuple[argparse.Namespace, Config]:
     settings = "\n".join(
         f"  {name}={json.dumps(f.default)}: {f.metadata['doc']}; {allowed(f)}" for name, f in FIELDS.items()
     )
@@ -64,43 +81,47 @@ def _main(default_config: str) -> None:
     )
     arguments = parser.parse_intermixed_args()
     config = load_config(arguments.config, arguments.settings)
-    _check_options(arguments)
-    if arguments.compare_protocols:
-        if arguments.resume is not None and arguments.settings:
-            raise UserError("command line: a comparison that is gone on with keeps its settings")
-        compare_protocols(config, arguments.jobs, arguments.resume)
-    elif arguments.resume is not None:
-        _refuse_changes(arguments.settings)
-        changed = [text.partition("=")[0] for text in arguments.settings]
-        resume(arguments.resume, config, changed, arguments.jobs, arguments.fold)
-    elif arguments.check:
-        check(config)
-    else:
-        run(config, arguments.jobs)
+    _check_options(arguments, team)
+    return arguments, config
 
 
-def run(config: Config, jobs: int = 1) -> RunFiles:
-    """Train as ``config`` says, from the start to the figures; folds one by one, or ``jobs`` of them side by side."""
-    check_network(config)
-    config = resolve(_shared(config, jobs), print)
-    splits = load_splits(config)
-    if len(splits) > 1 and not config.judge_test:
-        raise UserError("judge_test is false: every fold tests what others train on; leave it true")
-    learner = Learner(config, splits[0].train)  # whatever is wrong with network or weights shows before a file is made
-    if learner.origin is not None:
-        for split in splits[1:]:
-            check_unseen(learner.origin, config, split.train)
-    files = new_run(config)
+def run(config: Config, jobs: int = 1, team: Team = ALONE) -> RunFiles:
+    """Train as ``config`` says, from the start to the figures; folds one by one, or ``jobs`` of them side by side.
+
+    The processes of a ``team`` train one network together. Where `torchrun` has started them anew because one was
+    lost, they go on with the run that was under way.
+    """
+    begun = team.led(team.remembered)
+    if begun is not None and team.led(lambda: begun in list_runs(config)):
+        return resume(begun, config, [], jobs, team=team)
+    with team.agreed():
+        check_network(config)
+    config = _resolved(config, jobs, team)
+    with team.agreed():  # whatever is wrong with data, network or weights shows before a file is made
+        splits = load_splits(config)
+        if len(splits) > 1:
+            _refuse_folds(team)
+            if not config.judge_test:
+                raise UserError("judge_test is false: every fold tests what others train on; leave it true")
+        learner = Learner(config, splits[0].train, team=team)
+        if learner.origin is not None:
+            for split in splits[1:]:
+                check_unseen(learner.origin, config, split.train)
+    files = team.led(lambda: new_run(config) if begun is None else run_files(begun, config))
+    team.remember(files.name)
     if len(splits) > 1:
         _train_folds(begin(files, config, splits), jobs)
     else:
-        if config.protocol != "official":
-            save_split_file(files.splits, splits, config.dataset)
+        with team.agreed():
+            if team.leads and config.protocol != "official":
+                save_split_file(files.splits, splits, config.dataset)
         _train(learner, splits[0], files, None)
     return files
 
 
-def resume(name: str, config: Config, changed: list[str], jobs: int = 1, fold: int | None = None) -> RunFiles:
+def resume(
+    name: str, config: Config, changed: list[str], jobs: int = 1, fold: int | None = None, team: Team = ALONE
+) -> RunFiles:
     """Go on with the run ``name`` as if it had never stopped.
 
     Args:
@@ -108,27 +129,30 @@ def resume(name: str, config: Config, changed: list[str], jobs: int = 1, fold: i
         config: says where runs are kept; its settings named in ``changed`` replace the run's own.
         jobs: as for `run`.
         fold: only this one, counted from 1.
+        team: the processes that train together, any number of them; the leading one reads the files.
     """
-    found = find_run(name, config)
+    found, checkpoint = team.led(lambda: _found(name, config))
     changes = {key: getattr(config, key) for key in changed}
-    if found.settings.is_file():
+    if checkpoint is None:
+        with team.agreed():
+            _refuse_folds(team)
         folded = reopen(found, changes)
         folded = dataclasses.replace(folded, config=resolve(folded.config, print))
         _train_folds(folded, jobs) if fold is None else _train_one_fold(folded, fold)
         return folded.files
     if fold is not None:
         raise UserError(f"{found.checkpoints}: has no folds; leave out --fold")
-    checkpoint, warning = newest_intact(found)
-    if warning:
-        print(warning, file=sys.stderr)
     config = dataclasses.replace(checkpoint.config, **(changes | {"checkpoint_dir": str(found.checkpoints.parent)}))
     files = run_files(found.name, config)
-    if checkpoint.progress["finished"] and files.report.is_file():
-        print(f"run {files.name} has ended, and the test part was opened then: {files.report}")
+    if checkpoint.progress["finished"] and team.led(files.report.is_file):
+        if team.leads:
+            print(f"run {files.name} has ended, and the test part was opened then: {files.report}")
         return files
-    config = resolve(config, print)
-    (split,) = load_splits(config)
-    _train(Learner(config, split.train, fresh=False), split, files, checkpoint)
+    config = _resolved(config, 1, team)
+    with team.agreed():
+        (split,) = load_splits(config)
+        learner = Learner(config, split.train, fresh=False, team=team)
+    _train(learner, split, files, checkpoint)
     return files
 
 
@@ -173,6 +197,24 @@ def check(config: Config) -> None:
     print_check(config, load_splits(config))
 
 
+def _found(name: str, config: Config) -> tuple[RunFiles, Checkpoint | None]:
+    """The run ``name`` and the checkpoint to resume from; None where it has folds."""
+    found = find_run(name, config)
+    if found.settings.is_file():
+        return found, None
+    checkpoint, warning = newest_intact(found)
+    if warning:
+        print(warning, file=sys.stderr)
+    return found, checkpoint
+
+
+def _resolved(config: Config, jobs: int, team: Team) -> Config:
+    """``config`` without an 'auto': the leading process decides, the others are told."""
+    config = team.led(lambda: resolve(_shared(config, jobs * team.local_size), print))
+    with team.agreed():
+        return as_member(config, team)
+
+
 def check_network(config: Config) -> None:
     """Refuse a network that cannot be built for these images, or begun with, before any data is read.
 
@@ -188,10 +230,15 @@ def check_network(config: Config) -> None:
 
 def _train(learner: Learner, split: Split, files: RunFiles, checkpoint: Checkpoint | None) -> None:
     """Train on the only split, from the start or from ``checkpoint`` on, and judge the best weights."""
-    config = learner.config
-    files.prepare()
-    with files.locked(), StopRequest().listening() as stop:
+    config, team = learner.config, learner.team
+    with StopRequest().listening() as stop, contextlib.ExitStack() as held:
+        with team.agreed():
+            if team.leads:
+                files.prepare()
+                held.enter_context(files.locked())
         train_split(learner, split, files, checkpoint, stop)
+        if not team.leads:
+            return
         try:
             recognizer = Recognizer(files.best, device=config.device)
             opened = [part for part in PARTS if part in split.parts() and (part != "test" or config.judge_test)]
@@ -233,12 +280,22 @@ def _run_like(config: Config) -> str | None:
     return None
 
 
+def _refuse_folds(team: Team) -> None:
+    if team.size > 1:
+        raise UserError(
+            "folds are not trained by torchrun; leave it out, and train N of them side by side with --jobs N"
+        )
+
+
 def _shared(config: Config, jobs: int) -> Config:
-    """``config`` with threads for ``jobs`` processes, unless it says how many."""
+    """``config`` with threads for ``jobs`` processes on this machine, unless it says how many.
+
+    OMP_NUM_THREADS does not count here: torchrun sets it to 1, which would leave processors idle.
+    """
     return config if jobs == 1 or config.threads else dataclasses.replace(config, threads=max(1, processors() // jobs))
 
 
-def _check_options(arguments: argparse.Namespace) -> None:
+def _check_options(arguments: argparse.Namespace, team: Team) -> None:
     if arguments.jobs < 1:
         raise UserError(f"--jobs must be a whole number from 1; got {arguments.jobs}")
     if arguments.fold is not None and arguments.resume is None:
@@ -247,6 +304,15 @@ def _check_options(arguments: argparse.Namespace) -> None:
         raise UserError("command line: --check looks at a new run; leave out --resume and --compare-protocols")
     if arguments.compare_protocols and arguments.fold is not None:
         raise UserError("command line: --compare-protocols needs every fold; leave out --fold")
+    if arguments.compare_protocols and arguments.resume is not None and arguments.settings:
+        raise UserError("command line: a comparison that is gone on with keeps its settings")
+    if arguments.resume is not None and not arguments.compare_protocols:
+        _refuse_changes(arguments.settings)
+    if team.size > 1:
+        if arguments.jobs > 1 or arguments.fold is not None or arguments.compare_protocols:
+            _refuse_folds(team)
+        if arguments.check:
+            raise UserError("command line: --check is for one process; leave out torchrun, and add distributed=false")
 
 
 def _refuse_changes(settings: list[str]) -> None:

@@ -19,13 +19,24 @@ from Visualization.figures import confusion_matrix_figure, labelled_images_figur
 
 
 class RunLog:
-    """Writes the log of one run under ``saved/logs/<run>``."""
+    """Writes the log of one run under ``saved/logs/<run>``; of several processes, only one ``speaks``."""
 
-    def __init__(self, folder: Path, config_text: str, epochs: int, classes: Sequence[str], first_step: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config_text: str,
+        epochs: int,
+        classes: Sequence[str],
+        first_step: int,
+        *,
+        speaks: bool = True,
+    ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self.folder, self.epochs, self.classes = folder, epochs, classes
+        self.folder, self.epochs, self.classes, self.speaks = folder, epochs, classes, speaks
         self.board: SummaryWriter | None = None
+        if not speaks:
+            return
         with self._tolerant():
             folder.mkdir(parents=True, exist_ok=True)
             # what an interrupted run had logged beyond its checkpoint is logged again
@@ -34,12 +45,14 @@ class RunLog:
 
     def say(self, text: str) -> None:
         """One line for the person at the terminal."""
+        if not self.speaks:
+            return
         tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()
 
     def rewrite(self, history: Sequence[dict[str, float]]) -> None:
         """Make metrics.csv agree with ``history``, one row an epoch."""
-        if not history:
+        if not history or not self.speaks:
             return
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
@@ -86,7 +99,7 @@ class RunLog:
     @contextlib.contextmanager
     def epoch_bar(self, epoch: int, steps: int, first_step: int) -> Iterator["EpochBar"]:
         """A progress bar with images/s and ETA on a terminal; a plain line every so often elsewhere."""
-        bar = EpochBar(f"epoch {epoch + 1}/{self.epochs}", steps, first_step)
+        bar = EpochBar(f"epoch {epoch + 1}/{self.epochs}", steps, first_step, speaks=self.speaks)
         try:
             yield bar
         finally:
@@ -112,10 +125,11 @@ class EpochBar:
 
     SECONDS_BETWEEN_LINES = 30
 
-    def __init__(self, name: str, steps: int, first_step: int) -> None:
+    def __init__(self, name: str, steps: int, first_step: int, *, speaks: bool = True) -> None:
         self.name, self.steps, self.step, self.images = name, steps, first_step, 0
         self.started = self.said = time.monotonic()
-        quiet = not sys.stderr.isatty()
+        self.speaks = speaks
+        quiet = not speaks or not sys.stderr.isatty()
         self.bar = tqdm(
             total=steps,
             initial=first_step,
@@ -135,7 +149,7 @@ class EpochBar:
         if not self.bar.disable:
             self.bar.set_postfix_str(f"{rate:.0f} images/s, loss {loss:.3f}", refresh=False)
             self.bar.update()
-        elif now - self.said > self.SECONDS_BETWEEN_LINES:
+        elif self.speaks and now - self.said > self.SECONDS_BETWEEN_LINES:
             self.said = now
             left = (now - self.started) / self.step * (self.steps - self.step)
             print(

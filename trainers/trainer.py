@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import signal
 import sys
 import time
 from dataclasses import dataclass, field
@@ -59,7 +60,7 @@ class Trainer:
         split: ``train`` is learned from, ``val`` chooses; ``test`` is not touched here.
         files: where checkpoints go; log: where numbers go; stop: asked between two steps.
         """
-        self.learner, self.config = learner, learner.config
+        self.learner, self.config, self.team = learner, learner.config, learner.team
         self.split, self.files, self.log, self.stop = split, files, log, stop
         self.progress = Progress()
         self._saved = -math.inf
@@ -76,6 +77,7 @@ class Trainer:
             TrainingError: a loss is not finite, or memory ran out; the last checkpoint is intact.
         """
         self.log.rewrite(self.progress.history)
+        self.learner.agree()
         try:
             while not self.progress.finished:
                 self.train_epoch()
@@ -107,7 +109,7 @@ class Trainer:
                     progress.hits += result.hits
                     progress.seen += result.images
                     bar.advance(result.images, progress.loss_sum / progress.seen)
-                    self.stop.check()
+                    self._check_stop()
         finally:
             progress.seconds += time.monotonic() - started
 
@@ -119,12 +121,18 @@ class Trainer:
         """
         started = time.monotonic()
         part = self.split.val
-        logits = predict(self.learner.judged, part.images, self.config, between_batches=self.stop.check)
+        self.learner.agree()
+        mine = part.take(np.arange(len(part))[self.team.share(len(part))]).images
+        # a process that stopped between two batches of its own would be waited for in vain
+        between = self.stop.check if self.team.size == 1 else lambda: None
+        logits = self.team.joined(predict(self.learner.judged, mine, self.config, between_batches=between), axis=1)
         if not np.isfinite(logits).all():
             where = f"epoch {self.progress.epoch + 1}: the network's outputs on validation"
-            raise TrainingError(f"{where} are not finite; try a smaller lr than {self.config.lr:g}, or grad_clip=1")
+            hint = f"try a smaller lr than {self.config.lr:g}, or grad_clip=1"
+            raise self.team.alike(TrainingError(f"{where} are not finite; {hint}"))
         probabilities = softmax(logits[0])
-        scores = score(probabilities, part.labels)
+        # told, so that machines that round differently still take the same decisions
+        scores = self.team.led(lambda: score(probabilities, part.labels))
         matrix = confusion_matrix(probabilities.argmax(1), part.labels, len(part.classes))
         self.progress.seconds += time.monotonic() - started
         improved = self._close_epoch(scores)
@@ -150,6 +158,15 @@ class Trainer:
         learner.plateau = Plateau(**checkpoint.scheduler)
         self.progress, self.metrics = Progress(**checkpoint.progress), checkpoint.metrics
         self.origin = checkpoint.origin
+
+    def _check_stop(self) -> None:
+        """Raises:
+        Interrupted: this process has been asked to stop, or another one of its team; all stop after the same step.
+        """
+        if self.team.size == 1:
+            self.stop.check()
+        elif self.team.any(self.stop.signal is not None):
+            raise Interrupted(self.stop.signal or signal.SIGTERM)
 
     def _close_epoch(self, scores: Scores) -> bool:
         """Write the epoch into the history; whether it is the best so far."""
@@ -182,7 +199,7 @@ class Trainer:
         """Write the present state to each of ``paths``."""
         if self.files.last in paths:
             self._saved = time.monotonic()
-        if not paths:
+        if not paths or not self.team.leads:
             return
         learner, progress = self.learner, self.progress
         checkpoint = Checkpoint(
@@ -212,21 +229,29 @@ def train_split(
 
     Raises:
         Interrupted, TrainingError: as `Trainer.fit`.
+        UserError: the data are not those the run began with, or not those of the other processes.
     """
-    config = learner.config
+    config, team = learner.config, learner.team
     text = json.dumps(dataclasses.asdict(config), indent=2)
-    log = RunLog(files.logs, text, config.max_epoch_num, split.train.classes, checkpoint.epoch + 1 if checkpoint else 0)
+    first_step = checkpoint.epoch + 1 if checkpoint else 0
+    log = RunLog(files.logs, text, config.max_epoch_num, split.train.classes, first_step, speaks=team.leads)
     where = f"{config.arch} on {config.dataset}, {config.device}, {config.precision}"
     log.say(f"run {files.name}{files.fold_name and ', ' + files.fold_name + ' (' + split.name + ')'}: {where}")
     if learner.begins:
         log.say(learner.begins)
     trainer = Trainer(learner, split, files, log, stop)
-    if checkpoint:
-        trainer.resume(checkpoint)
+    leaders = team.led(lambda: trainer.data)
+    with team.agreed():
+        if trainer.data != leaders:
+            raise UserError(f"process {team.rank}: {config.data_path} holds other data than that of process 0")
+        if checkpoint:
+            trainer.resume(checkpoint)
     try:
         trainer.fit()
     finally:
         log.close()
+    if not team.leads:
+        return
     try:  # a picture that cannot be written spoils no result
         curves = training_curves_figure(trainer.progress.history, files.name, select_by=config.select_by)
         save_figure(curves, files.curves)

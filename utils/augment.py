@@ -46,7 +46,7 @@ def training_batch(images: torch.Tensor, samples: torch.Tensor, epoch: int, conf
     """Augment a batch.
 
     Args:
-        images: uint8 [B, H, W] or [B, H, W, 3].
+        images: uint8 [B, H, W] or [B, H, W, 3]; B may be 0.
         samples: int64 [B], the images' indices in the training part: with seed and epoch they alone decide
             what is drawn.
         epoch: counts from 0.
@@ -56,6 +56,8 @@ def training_batch(images: torch.Tensor, samples: torch.Tensor, epoch: int, conf
         float32 [B, in_channels, S, S], S as `size_in_epoch` says.
     """
     config = dataclasses.replace(config, image_size=size_in_epoch(config, epoch))
+    if len(images) == 0:  # which no affine grid can be made for
+        return torch.empty(0, config.in_channels, config.image_size, config.image_size, device=images.device)
     pixels = normalized(images, config)
     if config.augment == "none":
         return _fitted(pixels, config)

@@ -14,19 +14,25 @@ import torch
 from utils.augment import training_batch
 from utils.config import Config
 from utils.datasets.faces import Faces, Picked
+from utils.distributed import ALONE, Team
 from utils.randomness import shuffled
 
 LARGE = 2**30  # bytes of a mapped array that may well not be in memory
 
 
 class TrainingBatches:
-    """The training part, augmented and in a new order every epoch."""
+    """The training part, augmented and in a new order every epoch; of each batch, this process's share.
 
-    def __init__(self, faces: Faces, config: Config, device: torch.device) -> None:
+    Attributes:
+        sizes: images in each step of an epoch, the shares of all processes together; steps: how many there are.
+    """
+
+    def __init__(self, faces: Faces, config: Config, device: torch.device, team: Team = ALONE) -> None:
         """Args:
         faces: the training part; nothing is copied while ``device`` is a processor, however large it is.
         config: augmentation, batch size, seed.
         device: where batches are wanted.
+        team: the processes that each want their share of them.
         """
         self._rows: torch.Tensor | None = None
         source = faces.images
@@ -39,20 +45,23 @@ class TrainingBatches:
             self.images, self._rows, self._pages = self._stored(torch.arange(len(faces))).to(device), None, None
         labels = faces.labels if faces.soft is None else faces.soft
         self.labels = torch.from_numpy(labels).to(device)
-        self.config = config
-        self.steps = len(self._cut(torch.zeros(len(faces))))
+        self.config, self.team = config, team
+        self.sizes = [len(batch) for batch in self._cut(torch.zeros(len(faces)))]
+        self.steps = len(self.sizes)
         self._prepares_ahead = config.num_workers > 0 or not fits
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield (images, labels) for each step from ``first_step`` on; epochs count from 0.
 
-        Images are float32 [B, C, S, S]; labels int64 [B], or float32 [B, classes] where they are distributions.
+        Images are float32 [B, C, S, S]; labels int64 [B], or float32 [B, classes] where they are distributions. With
+        mixup, a process that is not alone gets one image more, in front: the partner of its first.
         """
         order = shuffled(self.config.seed, epoch, len(self.labels))
         batches = (self._batch(samples, epoch) for samples in self._cut(order)[first_step:])
         return _ahead(batches) if self._prepares_ahead else batches
 
     def _batch(self, samples: torch.Tensor, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        samples = self._share(samples)
         images = self._stored(samples)
         samples = samples.to(self.labels.device)
         if images.device != samples.device:  # from pinned memory, copying does not keep the device waiting
@@ -64,6 +73,14 @@ class TrainingBatches:
         if self._pages is not None:
             self._pages.call_up(rows)
         return self.images[rows.to(self.images.device)]
+
+    def _share(self, batch: torch.Tensor) -> torch.Tensor:
+        """The part of a batch that this process is to learn from."""
+        if self.team.size == 1:
+            return batch
+        share = self.team.share(len(batch))
+        partner = batch.roll(1)[share][:1] if self.config.mixup > 0 else batch[:0]
+        return torch.cat([partner, batch[share]])
 
     def _cut(self, order: torch.Tensor) -> list[torch.Tensor]:
         """Batches of equal size and a shorter last one; a single left-over image joins its neighbour,

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import NoReturn
 
 from models import ModelError
-from utils.errors import Interrupted, MissingDataError, UserError, closest
+from utils.errors import Interrupted, MissingDataError, SaidElsewhere, UserError, closest
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,16 +57,24 @@ def run_cli(main: Callable[[], None]) -> NoReturn:
     except (UserError, ModelError) as error:
         print(*str(error).splitlines(), file=sys.stderr)
         code = error.exit_code
+    except SaidElsewhere as error:
+        code = error.exit_code
     except Interrupted as error:
-        print(error, file=sys.stderr)
+        _say_once(str(error))
         code = error.exit_code
     except KeyboardInterrupt:
-        print("interrupted; nothing was lost", file=sys.stderr)
+        _say_once("interrupted; nothing was lost")
         code = 128 + signal.SIGINT
     except BrokenPipeError:  # the reader of standard output has gone, e.g. `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     sys.exit(code)
+
+
+def _say_once(text: str) -> None:
+    """On standard error, unless a process that `torchrun` has started beside this one says the same."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(text, file=sys.stderr)
 
 
 def _terminated(number: int, _frame: FrameType | None) -> None:

@@ -148,10 +148,15 @@ class Config:
         "auto", "memory format of images and kernels; auto: the faster one", choices=("auto", "on", "off")
     )
     threads: int = setting(
-        0, "processor threads; 0: as many as a probe finds to pay, of all or of OMP_NUM_THREADS", least=0, most=1024
+        0,
+        "processor threads; 0: as many as a probe finds to pay, of all or of OMP_NUM_THREADS; "
+        "for each of several processes an equal share of all",
+        least=0,
+        most=1024,
     )
     num_workers: int = setting(0, "above 0: a background thread prepares batches ahead", least=0, most=1024)
-    distributed: bool = setting(False, "several processes")
+    distributed: bool = setting(False, "several processes; torchrun starts them, with or without this")
+    sync_batchnorm: bool = setting(False, "several processes: batch norm over the images of all of them")
 
     # where things are written
     model_name: str = setting("run", "second part of a run's name", name=True)

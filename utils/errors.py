@@ -26,6 +26,14 @@ class MachineError(UserError):
     exit_code = 4
 
 
+class SaidElsewhere(Exception):  # noqa: N818 - not an error of its own
+    """Another process of the same training says what is wrong; this one ends with the same exit code, in silence."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(f"another process says why this one ends with exit code {exit_code}")
+        self.exit_code = exit_code
+
+
 class Interrupted(Exception):  # noqa: N818 - not an error
     """A signal asked the program to end; raised between two steps, never inside one."""
 

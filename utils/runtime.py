@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from utils.config import Config
+from utils.distributed import START, Team, launched
 from utils.errors import Interrupted, MachineError, UserError
 from utils.probe import arithmetic, threads_that_pay
 
@@ -26,10 +27,11 @@ def resolve(config: Config, say: Callable[[str], None] = lambda _: None) -> Conf
 
     Raises:
         MachineError: the device is not there.
+        UserError: several processes are asked for, and one was started by itself.
     """
+    if config.distributed and not launched():
+        raise UserError(f"distributed is true: start the processes with {START}, or set distributed=false for one")
     device = find_device(config.device)
-    if config.distributed:
-        raise UserError("distributed must be false: a run of this version has one process")
     if device.type == "cpu":
         precision, channels_last, threads = _measured(config, say)
     else:
@@ -63,6 +65,26 @@ def _measured(config: Config, say: Callable[[str], None]) -> tuple[str, str, int
     if found:
         say(f"measured on this machine: {'; '.join(found)}")
     return precision, channels_last, threads
+
+
+def as_member(config: Config, team: Team) -> Config:
+    """What the leading process of ``team`` has resolved, as this one needs it: its own GPU, and its threads are set.
+
+    Raises:
+        MachineError: this machine has fewer GPUs than processes.
+        UserError: a batch gives some process less than the two images that batch norm needs.
+    """
+    if team.size == 1:
+        return config
+    if config.batch_size < 2 * team.size:
+        at_least = f"batch_size counts the images of all processes together, so at least {2 * team.size}"
+        raise UserError(f"batch_size is {config.batch_size} for {team.size} processes; {at_least}")
+    torch.set_num_threads(config.threads)
+    if torch.device(config.device).type != "cuda":
+        return config
+    device = find_device(f"cuda:{team.local_rank}")
+    torch.cuda.set_device(device)
+    return dataclasses.replace(config, device=str(device))
 
 
 def find_device(name: str) -> torch.device:
@@ -124,19 +146,19 @@ class StopRequest:
     """
 
     def __init__(self) -> None:
-        self._signal: int | None = None
+        self.signal: int | None = None  # the number of the one that has come
 
     def check(self) -> None:
         """Raises:
         Interrupted: a signal has come since the block was entered.
         """
-        if self._signal is not None:
-            raise Interrupted(self._signal)
+        if self.signal is not None:
+            raise Interrupted(self.signal)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        if self._signal is not None:
+        if self.signal is not None:
             os._exit(128 + number)
-        self._signal = number
+        self.signal = number
 
     @contextlib.contextmanager
     def listening(self) -> Iterator["StopRequest"]:
