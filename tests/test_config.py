@@ -256,6 +256,17 @@ def test_wrong_override(text, message):
     assert message in refusal(None, [text])
 
 
+def test_a_number_that_may_be_auto(tmp_path):
+    for text in ("auto", '"auto"'):
+        assert load_config(None, [f"batch_size={text}"]).batch_size == 0
+    assert load_config(write(tmp_path, '{"batch_size": "auto"}')).batch_size == 0
+    for text in ("off", "0", "1", "false", '""'):
+        assert "batch_size must be a whole number from 2 to 65536 or auto" in refusal(None, [f"batch_size={text}"])
+    assert "micro_batch must be" in refusal(None, ["micro_batch=auto"])
+    validator = jsonschema.Draft202012Validator(json_schema())
+    assert validator.is_valid({"batch_size": "auto"}) and not validator.is_valid({"batch_size": "many"})
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_shipped_file_loads_and_fits_the_schema(path):
     config = load_config(path)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainers import learner as learner_module
 from trainers.learner import AUXILIARY_WEIGHT, Learner, class_weights
@@ -237,6 +238,125 @@ def test_weights_that_have_grown_too_large_stop_the_training(linear):
     with pytest.raises(TrainingError, match="loss is (nan|inf); try a smaller lr than 100, or grad_clip=1$"):
         learner.train_step(images, labels, 0, 0)
     assert_same(weights(learner.model), before)
+
+
+# ------------------------------------------------------------------------------------------------ memory and waiting
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 8, 100])
+def test_gradients_of_several_passes_are_those_of_one(linear, size):
+    whole, split = linear(mixup=0.4, weighted_loss=True), linear(mixup=0.4, weighted_loss=True, micro_batch=size)
+    passes = []
+    split.model.register_forward_hook(lambda model, inputs, output: passes.append(len(output)))
+    images, labels = batch(11)
+    one, several = whole.train_step(images, labels, 0, 0), split.train_step(images, labels, 0, 0)
+    assert sum(passes) == 11 and max(passes) <= max(size, 3) and min(passes) >= 2
+    torch.testing.assert_close(several.told, one.told, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(weights(split.model), weights(whole.model), rtol=1e-5, atol=1e-6)
+
+
+def small_memory(learner: Learner, most: int) -> list[int]:
+    """Let memory suffice for ``most`` images in one pass; the returned list grows by the passes tried."""
+    tried: list[int] = []
+
+    def pass_through(module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        tried.append(len(inputs[0]))
+        if len(inputs[0]) > most:
+            raise torch.OutOfMemoryError("out of memory")
+
+    learner.model.register_forward_pre_hook(pass_through)
+    return tried
+
+
+def test_the_pass_is_halved_until_memory_suffices_and_the_step_is_the_same(linear):
+    whole, halved = linear(), linear(micro_batch=40)
+    tried = small_memory(halved, 12)
+    images, labels = batch(40)
+    one, several = whole.train_step(images, labels, 0, 0), halved.train_step(images, labels, 0, 0)
+    assert tried == [40, 20, 10, 10, 10, 10] and halved.micro_batch == 10
+    torch.testing.assert_close(several.told, one.told, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(weights(halved.model), weights(whole.model), rtol=1e-5, atol=1e-6)
+    halved.train_step(images, labels, 0, 1)
+    assert tried[6:] == [10, 10, 10, 10]
+
+
+def test_without_a_choice_the_message_says_what_fits(linear):
+    learner = linear()
+    small_memory(learner, 12)
+    before = weights(learner.model)
+    with pytest.raises(TrainingError, match=r"^out of memory with 40 images of 8 px.*; 10 fit: micro_batch=10 "):
+        learner.train_step(*batch(40), 0, 0)
+    assert_same(weights(learner.model), before)
+    hopeless = linear(micro_batch=8)
+    small_memory(hopeless, 0)
+    with pytest.raises(TrainingError, match=r"^out of memory with 2 images .* and with 2 as well"):
+        hopeless.train_step(*batch(8), 0, 0)
+
+
+class Reads(TorchDispatchMode):
+    """Counts what would make an accelerator wait: values read by the program."""
+
+    WAITING = ("aten._local_scalar_dense", "aten.nonzero", "aten.is_nonzero", "aten.equal", "aten._unique2")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.found += [str(func) for name in self.WAITING if str(func).startswith(name)]
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("changes", [{}, {"grad_clip": 1.0, "ema_decay": 0.9, "weighted_loss": True, "erase": 0.5}])
+def test_a_step_reads_nothing_from_the_device(changes):
+    """From one device-side batch to the next: augmentation, forward, backward, optimiser, averaged weights."""
+    learner = Learner(dataclasses.replace(REAL, normalize="per_image", **changes), faces(side=16))
+    learner.train_mode()
+    learner.looks_at_each = False
+    batches = learner.batches.epoch(0)
+    learner.train_step(*next(batches), 0, 0)
+    with Reads() as reads:
+        result = learner.train_step(*next(batches), 0, 1)
+        assert reads.found == []
+        assert result.loss > 0 and reads.found == ["aten._local_scalar_dense.default"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_step_never_waits_for_the_gpu():
+    config = dataclasses.replace(REAL, normalize="per_image", device="cuda", precision="bf16", channels_last="on")
+    learner = Learner(config, faces(side=16))
+    learner.train_mode()
+    batches = learner.batches.epoch(0)
+    learner.train_step(*next(batches), 0, 0)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        learner.train_step(*next(batches), 0, 1)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_compiled_is_the_same_network(monkeypatch):
+    """With the compiler's first half alone, which needs no C++ compiler."""
+    compiled = []
+
+    def first_half(model, mode):
+        compiled.append(mode)
+        return torch._dynamo.optimize("eager")(model)
+
+    monkeypatch.setattr(torch, "compile", first_half)
+    config = dataclasses.replace(REAL, augment="none", mixup=0.0)
+    plain, other = (
+        Learner(config, faces(side=16)),
+        Learner(dataclasses.replace(config, compile="default"), faces(side=16)),
+    )
+    assert compiled == ["default"]
+    images, labels = next(plain.batches.epoch(0))
+    for learner in (plain, other):
+        learner.train_mode()
+    torch.testing.assert_close(
+        other.train_step(images, labels, 0, 0).told, plain.train_step(images, labels, 0, 0).told, rtol=1e-4, atol=1e-4
+    )
+    assert list(other.model.state_dict()) == list(plain.model.state_dict())
 
 
 # ------------------------------------------------------------------------------------------------ seeds

@@ -177,6 +177,20 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(tmp_path
     assert all(torch.equal(before[name], after[name]) for name in weights)
 
 
+def test_where_losses_are_looked_at_seldom_nothing_that_is_not_finite_is_saved(tmp_path: Path) -> None:
+    trainer = trainer_in(tmp_path, "max_epoch_num=2", "augment=none", "mixup=0")
+    trainer.learner.looks_at_each = False
+    trainer.train_epoch()
+    trainer.validate()
+    assert trainer.progress.history[0]["train_loss"] > 0
+    with torch.no_grad():
+        trainer.learner.model.get_parameter("fc.bias").fill_(float("nan"))
+    kept = trainer.files.last.read_bytes()
+    with pytest.raises(TrainingError, match=r"epoch 2, step 1: loss is nan.*last\.pt is intact"):
+        trainer.fit()
+    assert trainer.files.last.read_bytes() == kept
+
+
 def test_nan_on_validation_never_becomes_the_best(tmp_path: Path) -> None:
     trainer = trainer_in(tmp_path, "ema_decay=0")
     trainer.train_epoch()

@@ -24,13 +24,27 @@ AUXILIARY_WEIGHT = 0.4  # of a network's auxiliary head (Szegedy et al., CVPR 20
 _INIT, _DROPOUT, _MIXUP = 0, 1, 2  # streams of random numbers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StepResult:
-    """What one step tells: the mean loss, and how many of how many augmented images were right."""
+    """What one step tells of its augmented images: the mean loss, the gradient's norm, and how many were right.
 
-    loss: float
-    hits: int
+    Attributes:
+        told: float32 [3], loss, norm and hits, on the device: reading them waits until the step is done.
+        images: how many there were.
+    """
+
+    told: torch.Tensor
     images: int
+
+    @property
+    def loss(self) -> float:
+        """The mean loss."""
+        return float(self.told[0])
+
+    @property
+    def hits(self) -> int:
+        """How many images were right."""
+        return int(self.told[2])
 
 
 class Learner:
@@ -59,6 +73,11 @@ class Learner:
         self.plateau = Plateau()
         self.batches = TrainingBatches(faces, config, torch.device(config.device), team)
         self.class_weights = class_weights(faces.counts()).to(config.device) if config.weighted_loss else None
+        self.micro_batch = config.micro_batch
+        self._one_hot = torch.eye(config.num_classes, device=config.device)
+        self._forward = self.model if config.compile == "off" else torch.compile(self.model, mode=config.compile)
+        # a processor is never ahead of its program; elsewhere a look at every loss would keep the device waiting
+        self.looks_at_each = torch.device(config.device).type == "cpu"
 
     def train_mode(self) -> None:
         """Dropout and batch norm as in training, but for the frozen stages."""
@@ -82,31 +101,40 @@ class Learner:
                 `TrainingBatches` yields it.
 
         Raises:
-            TrainingError: loss or gradient is not finite; the weights have not been touched.
+            TrainingError: loss or gradient is not finite, and the weights have not been touched (on an accelerator,
+                `check_finite` says so later); or memory ran out.
         """
         config, number = self.config, epoch * self.batches.steps + step
-        where = f"epoch {epoch + 1}, step {step + 1}"
-        # dropout draws from the ambient generator, so that one is set anew for every step
-        own = (self.team.rank,) if self.team.rank else ()
-        torch.manual_seed(stream_seed(config.seed, _DROPOUT, number, *own))
         rate = learning_rate(config, epoch, step, self.batches.steps, self.plateau)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("share", 1.0)  # the first checkpoints name no shares
         total = len(labels) if self.team.size == 1 else self.batches.sizes[step]
-        self.optimizer.zero_grad(set_to_none=True)
-        loss, hits = self._forward_and_back(images, labels, number, total)
+        images, targets = self._mixed(images, labels, number)
+        loss, hits = self._gradients_of(images, targets, number, total)
         if self.team.size > 1:
             self.team.add_up([loss, hits, *self._gradients()])
-        value = self._finite(loss, "loss", where)
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        self._finite(norm, "norm of the gradient", where)
+        result = StepResult(torch.stack([loss.float(), norm.float(), hits.float()]), total)
+        if self.looks_at_each:
+            loss_value, norm_value, _ = result.told.tolist()
+            self.check_finite(loss_value, norm_value, epoch, step)
         if config.grad_clip > 0:
             torch.nn.utils.clip_grads_with_norm_(parameters, config.grad_clip, norm)
         self.optimizer.step()
         if self.averaged is not None:
             self.averaged.update(self.model, number)
-        return StepResult(value, int(hits), total)
+        return result
+
+    def check_finite(self, loss: float, norm: float, epoch: int, step: int) -> None:
+        """Raises:
+        TrainingError: loss or gradient of this step (counted from 0) is not finite.
+        """
+        for what, number in (("loss", loss), ("norm of the gradient", norm)):
+            if not math.isfinite(number):
+                hint = f"try a smaller lr than {self.config.lr:g}, or grad_clip=1"
+                error = TrainingError(f"epoch {epoch + 1}, step {step + 1}: {what} is {number}; {hint}")
+                raise self.team.alike(error)
 
     def agree(self) -> None:
         """Give every process the leading one's weights, and its batch-norm statistics, which are of its share alone."""
@@ -114,15 +142,62 @@ class Learner:
         for model in (self.model, *averaged):
             self.team.as_leader(list(model.state_dict().values()))
 
-    def _forward_and_back(
-        self, images: torch.Tensor, labels: torch.Tensor, number: int, total: int
+    def _gradients_of(
+        self, images: torch.Tensor, targets: torch.Tensor, number: int, total: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What these images add to the mean loss over ``total`` images, and to the hits; gradients stay in place."""
-        if len(images) == 0 and not self.config.sync_batchnorm:  # nothing to learn from, nothing to tell the norms
-            return torch.zeros((), device=images.device), torch.zeros((), device=images.device)
-        images, targets = self._mixed(images, labels, number)
+        """What these images add to the mean loss over ``total`` images, and to the hits; gradients stay in place.
+
+        In one pass, or in as many as `Config.micro_batch` asks for; of half as many images each time memory runs out.
+
+        Raises:
+            TrainingError: memory ran out, and the settings leave no choice.
+        """
+        while True:
+            passes = 1 if self.micro_batch is None else min(-(-len(images) // self.micro_batch), len(images) // 2)
+            done = self._in_passes(images, targets, number, total, max(1, passes))
+            if done is not None:
+                return done
+            at_once = -(-len(images) // max(1, passes))
+            if self.micro_batch is None or at_once < 4:
+                raise TrainingError(self._what_fits(images, targets, number, at_once))
+            self.micro_batch = at_once // 2
+
+    def _in_passes(
+        self, images: torch.Tensor, targets: torch.Tensor, number: int, total: int, passes: int
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """As `_gradients_of`, None where memory does not suffice."""
+        # dropout draws from the ambient generator, so that one is set anew for every step
+        own = (self.team.rank,) if self.team.rank else ()
+        torch.manual_seed(stream_seed(self.config.seed, _DROPOUT, number, *own))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, hits = torch.zeros((), device=images.device), torch.zeros((), device=images.device)
+        try:
+            for some, wanted in zip(images.tensor_split(passes), targets.tensor_split(passes), strict=True):
+                if len(some) or self.config.sync_batchnorm:  # else nothing to learn from, nothing to tell the norms
+                    more_loss, more_hits = self._forward_and_back(some, wanted, total)
+                    loss, hits = loss + more_loss, hits + more_hits
+        except torch.OutOfMemoryError:
+            self.optimizer.zero_grad(set_to_none=True)
+            return None
+        return loss, hits
+
+    def _what_fits(self, images: torch.Tensor, targets: torch.Tensor, number: int, tried: int) -> str:
+        """A sentence on the largest number of images that memory suffices for, found by trying."""
+        where = f"out of memory with {tried} images of {self.config.image_size} px in one pass"
+        size = tried // 2
+        while size > 1 and self._in_passes(images[:size], targets[:size], number, size, 1) is None:
+            size //= 2
+        if size < 2:
+            return f"{where}, and with 2 as well; try a smaller image_size or arch"
+        return (
+            f"{where}; {size} fit: micro_batch={size} takes the same steps in more passes (batch_size=auto finds out)"
+        )
+
+    def _forward_and_back(
+        self, images: torch.Tensor, targets: torch.Tensor, total: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         with autocast(self.config):
-            outputs = self.model(images.contiguous(memory_format=memory_format(self.config)))
+            outputs = self._forward(images.contiguous(memory_format=memory_format(self.config)))
         logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
         loss = self._loss(logits, targets) / total
         for extra in auxiliary:
@@ -140,7 +215,7 @@ class Learner:
 
     def _mixed(self, images: torch.Tensor, labels: torch.Tensor, number: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Soft targets float32 [B, C], and mixup (Zhang et al., ICLR 2018) where it is asked for."""
-        targets = labels if labels.is_floating_point() else F.one_hot(labels, self.config.num_classes).float()
+        targets = labels if labels.is_floating_point() else self._one_hot[labels]
         if self.config.mixup == 0:
             return images, targets
         generator = np.random.default_rng(stream_seed(self.config.seed, _MIXUP, number))
@@ -154,13 +229,6 @@ class Learner:
         """The sum over the images."""
         smoothing, weights = self.config.label_smoothing, self.class_weights
         return F.cross_entropy(logits.float(), targets, weights, reduction="sum", label_smoothing=smoothing)
-
-    def _finite(self, value: torch.Tensor, what: str, where: str) -> float:
-        number = float(value.detach())
-        if not math.isfinite(number):
-            hint = f"try a smaller lr than {self.config.lr:g}, or grad_clip=1"
-            raise self.team.alike(TrainingError(f"{where}: {what} is {number}; {hint}"))
-        return number
 
 
 def class_weights(counts: np.ndarray) -> torch.Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainers.learner import Learner
+from trainers.learner import Learner, StepResult
 from trainers.logs import RunLog
 from utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from utils.datasets.faces import Split
@@ -29,6 +29,8 @@ from Visualization.saving import save_figure
 
 # An epoch on a few hundred images is over sooner than it is written down; a kill may cost this much work.
 SECONDS_BETWEEN_SAVES = 10
+# Looking at a loss makes an accelerator wait; one that is not finite is noticed this much later.
+STEPS_BETWEEN_LOOKS = 50
 
 
 @dataclass
@@ -64,6 +66,7 @@ class Trainer:
         self.split, self.files, self.log, self.stop = split, files, log, stop
         self.progress = Progress()
         self._saved = -math.inf
+        self._unread: list[tuple[int, StepResult]] = []
         self.metrics: dict[str, Any] = {}
         self.data = {name: part.fingerprint() for name, part in (("train", split.train), ("val", split.val))}
         self.environment = environment()
@@ -104,13 +107,14 @@ class Trainer:
                     if progress.epoch == 0 and progress.step == 0:
                         self.log.sample_images(images, labels, self.split.train.classes)
                     result = self.learner.train_step(images, labels, progress.epoch, progress.step)
+                    self._unread.append((progress.step, result))
                     progress.step += 1
-                    progress.loss_sum += result.loss * result.images
-                    progress.hits += result.hits
-                    progress.seen += result.images
-                    bar.advance(result.images, progress.loss_sum / progress.seen)
+                    if self.learner.looks_at_each or progress.step % STEPS_BETWEEN_LOOKS == 0:
+                        self._read_steps()
+                    bar.advance(result.images, progress.loss_sum / max(1, progress.seen))
                     self._check_stop()
         finally:
+            self._read_steps()
             progress.seconds += time.monotonic() - started
 
     def validate(self) -> Scores:
@@ -139,6 +143,9 @@ class Trainer:
         due = self.progress.finished or time.monotonic() - self._saved > SECONDS_BETWEEN_SAVES
         self._save(*([self.files.best] if improved else []), *([self.files.last] if due else []))
         self.log.epoch_done(self.progress.history, matrix, improved)
+        if self.config.device.startswith("cuda") and len(self.progress.history) == 1:
+            peak, whole = torch.cuda.max_memory_allocated(), torch.cuda.mem_get_info()[1]
+            self.log.say(f"memory: {peak / 1e9:.1f} of {whole / 1e9:.1f} GB at the peak")
         return scores
 
     def resume(self, checkpoint: Checkpoint) -> None:
@@ -158,6 +165,26 @@ class Trainer:
         learner.plateau = Plateau(**checkpoint.scheduler)
         self.progress, self.metrics = Progress(**checkpoint.progress), checkpoint.metrics
         self.origin = checkpoint.origin
+
+    def _read_steps(self) -> None:
+        """Add to the sums what the steps since the last look have told.
+
+        Raises:
+            TrainingError: one of them was not finite; nothing that came of it has been saved.
+        """
+        unread, self._unread = self._unread, []
+        if not unread:
+            return
+        progress = self.progress
+        told = torch.stack([result.told for _, result in unread]).tolist()
+        for (step, result), (loss, norm, hits) in zip(unread, told, strict=True):
+            self.learner.check_finite(loss, norm, progress.epoch, step)
+            progress.loss_sum += loss * result.images
+            progress.hits += int(hits)
+            progress.seen += result.images
+        if self.learner.micro_batch != self.config.micro_batch:
+            self.config = dataclasses.replace(self.config, micro_batch=self.learner.micro_batch)
+            self.log.say(f"memory ran out: {self.config.micro_batch} images in one pass from here on")
 
     def _check_stop(self) -> None:
         """Raises:

@@ -56,7 +56,7 @@ class TrainingBatches:
         Images are float32 [B, C, S, S]; labels int64 [B], or float32 [B, classes] where they are distributions. With
         mixup, a process that is not alone gets one image more, in front: the partner of its first.
         """
-        order = shuffled(self.config.seed, epoch, len(self.labels))
+        order = shuffled(self.config.seed, epoch, len(self.labels)).to(self.images.device)  # once, not at every step
         batches = (self._batch(samples, epoch) for samples in self._cut(order)[first_step:])
         return _ahead(batches) if self._prepares_ahead else batches
 

@@ -108,7 +108,19 @@ class Config:
     plateau_patience: int = setting(2, "plateau: epochs without a rise before lr x 0.1", least=0, most=10**6)
     steplr: int = setting(50, "step: epochs between two steps of lr x 0.1", least=1, most=10**6)
     warmup: float = setting(0.2, "onecycle: share of the training in which lr rises", least=0, most=0.9)
-    batch_size: int = setting(48, "images in a training step", least=2, most=65536)
+    batch_size: int = setting(
+        48,
+        "images in a training step; auto: 128, in as many passes as memory wants (micro_batch)",
+        least=2,
+        most=65536,
+        auto=True,
+    )
+    micro_batch: int | None = setting(
+        None,
+        "images in one pass of a step, whose gradients are added up; halved when memory runs out; null: all at once",
+        least=2,
+        most=65536,
+    )
     max_epoch_num: int = setting(50, "epochs at most", least=1, most=10**6)
     max_plateau_count: int = setting(8, "stop after so many epochs without a new best; 0: never", least=0, most=10**6)
     weighted_loss: bool = setting(False, "weigh classes by the inverse of their frequency in the training split")
@@ -153,6 +165,11 @@ class Config:
         "for each of several processes an equal share of all",
         least=0,
         most=1024,
+    )
+    compile: str = setting(
+        "off",
+        "torch.compile; reduce-overhead: with CUDA graphs. On processors it takes a minute and gains nothing",
+        choices=("off", "default", "reduce-overhead"),
     )
     num_workers: int = setting(0, "above 0: a background thread prepares batches ahead", least=0, most=1024)
     distributed: bool = setting(False, "several processes; torchrun starts them, with or without this")

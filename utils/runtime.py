@@ -17,6 +17,9 @@ from utils.distributed import START, Team, launched
 from utils.errors import Interrupted, MachineError, UserError
 from utils.probe import arithmetic, threads_that_pay
 
+# Images in a step where batch_size is "auto"
+AUTO_BATCH = 128
+
 
 def resolve(config: Config, say: Callable[[str], None] = lambda _: None) -> Config:
     """``config`` with every 'auto' replaced by what this machine is best at, so that a checkpoint says it.
@@ -42,6 +45,8 @@ def resolve(config: Config, say: Callable[[str], None] = lambda _: None) -> Conf
         )
         threads = config.threads or torch.get_num_threads()
     torch.set_num_threads(threads)
+    if not config.batch_size:
+        config = dataclasses.replace(config, batch_size=AUTO_BATCH, micro_batch=config.micro_batch or AUTO_BATCH)
     return dataclasses.replace(
         config, device=str(device), precision=precision, channels_last=channels_last, threads=threads
     )

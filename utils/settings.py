@@ -20,9 +20,13 @@ def setting(
     most: float | None = None,
     above: float | None = None,
     name: bool = False,
+    auto: bool = False,
 ) -> Any:
-    """One documented setting: its default, what it does, and which values it takes."""
-    limits = {"doc": doc, "choices": choices, "least": least, "most": most, "above": above, "name": name}
+    """One documented setting: its default, what it does, and which values it takes.
+
+    With ``auto``, a number may also be the word "auto", which is kept as 0.
+    """
+    limits = {"doc": doc, "choices": choices, "least": least, "most": most, "above": above, "name": name, "auto": auto}
     return field(default=default, metadata=limits)
 
 
@@ -44,6 +48,8 @@ def check_value(f: dataclasses.Field[Any], value: Any, source: str) -> Any:
         return bool(value)
     if kind is str:
         return _check_text(f, value, wrong)
+    if f.metadata["auto"] and value == "auto":
+        return 0
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise wrong
     if isinstance(value, float) and not (math.isfinite(value) and (kind is float or value.is_integer())):
@@ -70,6 +76,9 @@ def schema_entry(f: dataclasses.Field[Any]) -> dict[str, Any]:
     if kind is bool:
         del entry["type"]
         entry["enum"] = [True, False, 0, 1]  # older files write 0 and 1
+    if limits["auto"]:
+        entry["type"] = [entry["type"], "string"]
+        entry["pattern"] = "^auto$"
     return entry
 
 
@@ -112,7 +121,7 @@ def allowed(f: dataclasses.Field[Any]) -> str:
         words += f" from {limits['least']:g}"
     if limits["most"] is not None:
         words += f"{', at most' if limits['above'] is not None else ' to'} {limits['most']:g}"
-    return words + (" or null" if kind is not f.type else "")
+    return words + (" or auto" if limits["auto"] else "") + (" or null" if kind is not f.type else "")
 
 
 def kind_of(value: Any) -> str:
