@@ -432,3 +432,18 @@ def test_images_grow_from_start_size_to_image_size_and_stay_there():
     batch = training_batch(SHARP, torch.arange(len(SHARP)), 5, config)
     assert batch.shape[-2:] == (32, 32)
     assert view_batch(SHARP, 0, config).shape[-2:] == (48, 48)
+
+
+def test_autocast_leaves_the_pixels_where_they_are():
+    """The views of a test are made while the network's arithmetic is bf16; coordinates must not be."""
+    for view in (1, 2, 6):
+        with torch.autocast("cpu", torch.bfloat16):
+            inside = view_batch(FACES, view, FAST)
+        assert torch.equal(inside, view_batch(FACES, view, FAST))
+
+
+def test_the_stored_images_are_not_written_to():
+    kept = FACES.clone()
+    for normalize in ("none", "imagenet", "per_image"):
+        training_batch(FACES, torch.arange(6), 0, dataclasses.replace(FAST, normalize=normalize, erase=1.0))
+    assert torch.equal(FACES, kept)
