@@ -3,29 +3,19 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from models.layers import Classifier, init_head
 from models.registry import HALF, register_model
-from models.torchvision_compat import torchvision
 
 EFFICIENTNET_B2 = "tf_efficientnet_b2.aa_in1k"
 
 
-class InceptionAux(torchvision.models.inception.InceptionAux):  # type: ignore[name-defined]
-    """Inception's auxiliary head, for feature maps of any size.
+def _library(name: str, num_classes: int, **options: Any) -> nn.Module:
+    """A network of torchvision with fresh weights; imported here, because most runs need none and it takes a second."""
+    from models.torchvision_compat import torchvision
 
-    torchvision's takes maps of at least 17 x 17 (images of 299 pixels); smaller ones are pooled to the
-    5 x 5 that its convolution needs, so that faces of 75 to 298 pixels can be trained on.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps [B, C, h, w] to auxiliary logits [B, num_classes]."""
-        large = min(x.shape[2:]) >= 17
-        x = F.avg_pool2d(x, kernel_size=5, stride=3) if large else F.adaptive_avg_pool2d(x, 5)
-        x = F.adaptive_avg_pool2d(self.conv1(self.conv0(x)), 1)
-        return self.fc(torch.flatten(x, 1))
+    return getattr(torchvision.models, name)(num_classes=num_classes, **options)
 
 
 def _adapt(model: nn.Module, classifier: str, in_channels: int, drop_rate: float | None) -> nn.Module:
@@ -78,21 +68,21 @@ def _open_cam_layer(model: nn.Module, path: str) -> nn.Module:
 @register_model(classifier="classifier.6", cam_layer="features.11", min_size=63, imagenet="torchvision:alexnet")
 def alexnet(num_classes: int, in_channels: int, drop_rate: float | None) -> nn.Module:
     """AlexNet in torchvision's one-column form (Krizhevsky, arXiv 1404.5997)."""
-    model = torchvision.models.alexnet(num_classes=num_classes)
+    model = _library("alexnet", num_classes)
     return _open_cam_layer(_adapt(model, "classifier.6", in_channels, drop_rate), "features.11")
 
 
 @register_model(classifier="classifier.6", cam_layer="features.35", min_size=32, imagenet="torchvision:vgg19")
 def vgg19(num_classes: int, in_channels: int, drop_rate: float | None) -> nn.Module:
     """VGG-19, configuration E (Simonyan and Zisserman, ICLR 2015)."""
-    model = torchvision.models.vgg19(num_classes=num_classes)
+    model = _library("vgg19", num_classes)
     return _open_cam_layer(_adapt(model, "classifier.6", in_channels, drop_rate), "features.35")
 
 
 @register_model(classifier="classifier.6", cam_layer="features.51", min_size=32, imagenet="torchvision:vgg19_bn")
 def vgg19_bn(num_classes: int, in_channels: int, drop_rate: float | None) -> nn.Module:
     """VGG-19 with batch norm (Simonyan and Zisserman, ICLR 2015)."""
-    model = torchvision.models.vgg19_bn(num_classes=num_classes)
+    model = _library("vgg19_bn", num_classes)
     return _open_cam_layer(_adapt(model, "classifier.6", in_channels, drop_rate), "features.51")
 
 
@@ -103,7 +93,7 @@ _INCEPTION_FACTS: dict[str, Any] = {"classifier": "fc", "mean": HALF, "std": HAL
 @register_model(**_INCEPTION_FACTS, cam_layer="inception5b", min_size=32, imagenet="torchvision:googlenet")
 def googlenet(num_classes: int, in_channels: int, drop_rate: float | None) -> nn.Module:
     """GoogLeNet with batch norm and without auxiliary heads (Szegedy et al., CVPR 2015)."""
-    model = torchvision.models.googlenet(num_classes=num_classes, aux_logits=False, init_weights=True)
+    model = _library("googlenet", num_classes, aux_logits=False, init_weights=True)
     return _adapt(model, "fc", in_channels, drop_rate)
 
 
@@ -116,7 +106,9 @@ def googlenet(num_classes: int, in_channels: int, drop_rate: float | None) -> nn
 )
 def inception_v3(num_classes: int, in_channels: int, drop_rate: float | None) -> nn.Module:
     """Inception v3 (Szegedy et al., CVPR 2016); returns (logits, aux_logits) while training."""
-    model = torchvision.models.inception_v3(num_classes=num_classes, aux_logits=True, init_weights=True)
+    from models.inception_aux import InceptionAux
+
+    model = _library("inception_v3", num_classes, aux_logits=True, init_weights=True)
     model.AuxLogits = InceptionAux(768, num_classes)
     init_head(model.AuxLogits.fc)
     return _adapt(model, "fc", in_channels, drop_rate)
@@ -128,13 +120,13 @@ def inception_v3(num_classes: int, in_channels: int, drop_rate: float | None) ->
 )
 def densenet121(num_classes: int, in_channels: int, drop_rate: float | None) -> nn.Module:
     """DenseNet-121 (Huang et al., CVPR 2017)."""
-    return _adapt(torchvision.models.densenet121(num_classes=num_classes), "classifier", in_channels, drop_rate)
+    return _adapt(_library("densenet121", num_classes), "classifier", in_channels, drop_rate)
 
 
 @register_model(classifier="classifier.1", cam_layer="features.18", min_size=32, imagenet="torchvision:mobilenet_v2")
 def mobilenet_v2(num_classes: int, in_channels: int, drop_rate: float | None) -> nn.Module:
     """MobileNet v2 (Sandler et al., CVPR 2018)."""
-    model = torchvision.models.mobilenet_v2(num_classes=num_classes)
+    model = _library("mobilenet_v2", num_classes)
     return _adapt(model, "classifier.1", in_channels, drop_rate)
 
 

@@ -108,3 +108,13 @@ def test_kinds_of_errors():
     assert not issubclass(ModelError, UserError)  # run_cli names both
     assert closest("resnet81", ["resnet18", "vgg19", "resnet101"]) == ["resnet18", "resnet101"]
     assert closest("zzz", ["resnet18"]) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"), [("gen_ensemble", "torch"), ("trainers.experiment", "torchvision"), ("utils.config", "numpy")]
+)
+def test_what_is_not_needed_is_not_imported(module, heavy):
+    """Each of these takes longer to import than what the program then does."""
+    code = f"import sys, {module}; print({heavy!r} in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stdout.strip()) == (0, "False"), ended.stderr

@@ -8,10 +8,12 @@ import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from models import ModelError
 from utils.errors import Interrupted, MissingDataError, SaidElsewhere, UserError, closest
+
+if TYPE_CHECKING:
+    from models import ModelError
 
 
 class Parser(argparse.ArgumentParser):
@@ -54,7 +56,7 @@ def run_cli(main: Callable[[], None]) -> NoReturn:
     except MissingDataError as error:
         print(error, file=sys.stderr)
         code = error.exit_code
-    except (UserError, ModelError) as error:
+    except UserError as error:
         print(*str(error).splitlines(), file=sys.stderr)
         code = error.exit_code
     except SaidElsewhere as error:
@@ -68,6 +70,9 @@ def run_cli(main: Callable[[], None]) -> NoReturn:
     except BrokenPipeError:  # the reader of standard output has gone, e.g. `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except _model_error() as error:  # looked up last: programs that need no network need not import torch
+        print(*str(error).splitlines(), file=sys.stderr)
+        code = error.exit_code
     sys.exit(code)
 
 
@@ -75,6 +80,12 @@ def _say_once(text: str) -> None:
     """On standard error, unless a process that `torchrun` has started beside this one says the same."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
         print(text, file=sys.stderr)
+
+
+def _model_error() -> "type[ModelError]":
+    from models import ModelError
+
+    return ModelError
 
 
 def _terminated(number: int, _frame: FrameType | None) -> None:

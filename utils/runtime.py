@@ -6,6 +6,7 @@ import os
 import platform
 import signal
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 
@@ -131,12 +132,10 @@ def placed(model: nn.Module, config: Config) -> nn.Module:
 
 def environment() -> dict[str, str | int]:
     """What a number may depend on besides the config."""
-    import torchvision
-
     return {
         "python": platform.python_version(),
         "torch": str(torch.__version__),
-        "torchvision": str(torchvision.__version__),
+        "torchvision": version("torchvision"),  # importing it would take a second
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor_name(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
