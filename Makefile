@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test lint check results clean
+.PHONY: train test lint check results bench clean
 
 train: .venv/ready ## train on drawn faces: no download, a few minutes
 	$(BIN)/python main_fer.py --config configs/sample_config.json $(SETTINGS)
@@ -17,6 +17,9 @@ lint: .venv/ready-dev
 results: .venv/ready ## every number in the README, from the committed dumps
 	$(BIN)/python make_results.py
 
+bench: .venv/ready-bench ## speed beside other programs, a quarter of an hour
+	$(BIN)/python -m benchmarks $(SETTINGS)
+
 .venv/ready: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv
@@ -25,6 +28,10 @@ results: .venv/ready ## every number in the README, from the committed dumps
 
 .venv/ready-dev: requirements-dev.txt .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+.venv/ready-bench: requirements-bench.txt .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	touch $@
 
 clean:

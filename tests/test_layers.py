@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = {"models": 0, "utils": 1, "trainers": 2, "Visualization": 3}
+FOLDERS = {"models": 0, "utils": 1, "trainers": 2, "Visualization": 3, "benchmarks": 3}
 # Arrays in, figures out: leaves of the top floor that anyone may use.
 LEAVES = {"Visualization.figures", "Visualization.people", "Visualization.style", "Visualization.saving"}
 ELSEWHERE = {"tests", "saved", "results", ".venv"}
@@ -73,6 +73,12 @@ def test_imports_go_downward(path):
     for module in imported(path):
         assert floor(module) <= mine or module in LEAVES, f"{path} imports {module}, which stands above it"
         assert mine == 3 or module.split(".")[0] in FOLDERS, f"{path} imports the program {module}"
+
+
+def test_no_peer_of_the_benchmarks_knows_our_training():
+    for name in ("plain", "lightning_peer", "timm_peer", "job", "pacer", "worker"):
+        assert not any(module.split(".")[0] == "trainers" for module in imported(Path(f"benchmarks/{name}.py"))), name
+    assert "trainers.learner" in imported(Path("benchmarks/ours.py"))
 
 
 def test_models_know_nothing_of_the_rest():
@@ -165,7 +171,7 @@ def test_settings_are_attributes():
     offences(
         f"{path}:{node.lineno}: {ast.unparse(node)}"
         for path, tree in TREES.items()
-        if path.parts[0] in ("utils", "trainers", "Visualization")
+        if path.parts[0] in ("utils", "trainers", "Visualization", "benchmarks")
         for node in ast.walk(tree)
         if isinstance(node, ast.Subscript) and ast.unparse(node.value) in ("config", "self.config")
     )

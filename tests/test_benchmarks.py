@@ -1,0 +1,149 @@
+"""The benchmarks' arithmetic, their table, and that all peers do the same job; nothing here depends on how fast."""
+
+import importlib.util
+import itertools
+import math
+
+import pytest
+
+from benchmarks.cases import NETWORKS, TARGETS, TITLES, Entry, Ways, cpu_cases, cuda_cases, equal_loss_jobs
+from benchmarks.job import Job
+from benchmarks.measure import Found, largest_difference, losses_of, rows_of
+from benchmarks.pacer import EndedError, Pacer
+from benchmarks.programs import last_line
+from benchmarks.table import EQUAL, USERS, Row, State, Target, best, moved, ratio, read_rows, speed_text, write_rows
+from benchmarks.worker import losses
+from models import list_models
+from utils.errors import UserError
+from Visualization.speed import ratio_figure
+
+WAYS = Ways("cpu", 1, "sample", "bf16", "on")
+QUIET = State(0.5, 100.0)
+SAME_JOB = Job("train", batch_size=8, augment="none", dataset="sample", faces=70)
+
+
+def lightning_there() -> bool:
+    return importlib.util.find_spec("lightning") is not None
+
+
+def test_ratio_compares_neighbours_in_time_and_is_above_one_where_ours_is_better():
+    assert ratio([200, 100, 50], [100, 50, 25], "images/s") == 2  # the machine slowed down for both
+    assert ratio([1.0, 1.0], [3.0, 5.0], "s") == 4
+    assert ratio([0.5], [1.0], "GB") == 2
+    assert best([1, 3, 2], "images/s") == 3 and best([1, 3, 2], "s") == 1
+
+
+@pytest.mark.parametrize(("after", "void"), [(100, False), (109, False), (91, False), (111, True), (89, True)])
+def test_a_machine_that_changed_by_a_tenth_makes_void(after, void):
+    assert moved(QUIET, State(0.5, after)) is void
+    (row,) = rows_of("ensemble", "s", [Found(Entry("ours", USERS, WAYS.job("none")), [1.0])], QUIET, State(0.5, after))
+    assert row.void == ("void" if void else "") and row.reached == "yes"
+
+
+def test_targets():
+    assert Target(1.8).reached(1.8) and not Target(1.8).reached(1.79)
+    assert Target(3, at_least=False).reached(3) and not Target(3, at_least=False).reached(3.1)
+    assert str(Target(40000)) == "at least 40,000" and str(Target(2.5, at_least=False)) == "at most 2.5"
+
+
+def test_every_target_belongs_to_something_that_is_measured():
+    cases = {case.name: case for case in (*cpu_cases(WAYS), *cuda_cases(WAYS))}
+    for name, peer, settings in TARGETS:
+        assert name in TITLES
+        if name in cases:
+            assert (peer, settings) in {(entry.peer, entry.settings) for entry in cases[name].entries}
+    assert set(cases) <= set(TITLES)
+    assert len(NETWORKS) == 14 and set(NETWORKS) <= set(list_models())
+
+
+def test_equal_settings_are_equal():
+    for case in cpu_cases(WAYS):
+        jobs = {entry.settings: entry.job for entry in case.entries if entry.peer == "ours"}
+        for entry in case.entries:
+            mine, its = jobs[entry.against], entry.job
+            assert (mine.arch, mine.batch_size, mine.threads) == (its.arch, its.batch_size, its.threads)
+            if entry.settings == EQUAL:
+                assert (mine.precision, mine.channels_last) == (its.precision, its.channels_last)
+
+
+def found() -> list[Found]:
+    job = WAYS.job("train")
+    return [
+        Found(Entry("ours", USERS, job), [200.0, 220.0], warm_up=20, memory=5e8),
+        Found(Entry("lightning", USERS, job), [100.0, 100.0]),
+        Found(Entry("timm", USERS, job), note="ImportError: no timm"),
+        Found(Entry("timm", EQUAL, job), [200.0, 200.0]),
+    ]
+
+
+def test_rows_say_what_was_measured_and_what_failed(tmp_path):
+    rows = rows_of("train_48", "images/s", found(), QUIET, State(0.7, 120.0))
+    write_rows(rows, tmp_path / "cpu.csv")
+    read = read_rows(tmp_path / "cpu.csv")
+    assert [(row["peer"], row["ratio"], row["target"], row["reached"]) for row in read] == [
+        ("ours", "", "", ""),
+        ("lightning", "2.1", "at least 1.8", "yes"),
+        ("timm", "", "at least 1.05", ""),
+        ("timm", "1.05", "", ""),
+    ]
+    assert read[2]["note"] == "ImportError: no timm" and read[2]["median"] == ""
+    assert {row["void"] for row in read} == {"void"}
+    text = speed_text(read, {"summary": "Measured here.", "rounds": "2"}, TITLES)
+    assert "| training ResNet-18 at 48 px | 210 images/s | 2.10 (void) | equal 1.05 (void) |" in text
+    assert "beside lightning (as its users run it) | at least 1.8 | 2.10 times, void | yes |" in text
+    assert "beside timm (as its users run it) | at least 1.05 | – |" in text.replace("–, void", "–")
+
+
+def test_another_table_is_refused(tmp_path):
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="not a table"):
+        read_rows(tmp_path / "other.csv")
+
+
+def test_the_picture_has_a_point_for_each_ratio():
+    figure = ratio_figure([("training", "lightning", False, 2.0), ("training", "lightning", True, 0.5)], "a machine")
+    figure.draw_without_rendering()
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert {"2", "0.5"} <= set(texts)
+    with pytest.raises(ValueError, match="nobody"):
+        ratio_figure([])
+
+
+def test_the_pacer_warms_up_measures_and_ends():
+    said, heard = [], iter(["go 3", "go 1", ""])
+    pacer = Pacer(said.append, lambda: next(heard), warm_up=2)
+    with pytest.raises(EndedError):
+        for _ in itertools.count():
+            pacer.fed(0.25)
+            pacer.step(8)
+    assert [answer.get("warm_up") for answer in said] == [2, None, None]
+    assert [answer.get("images") for answer in said] == [None, 24, 8]
+    assert [answer.get("fed") for answer in said] == [None, 0.75, 0.25]
+
+
+@pytest.mark.parametrize("peer", ["plain", "timm", "lightning"])
+def test_all_peers_do_the_same_job(peer):
+    if peer == "lightning" and not lightning_there():
+        pytest.skip("lightning is not installed; make bench installs it")
+    ours, its = losses("ours", SAME_JOB, 3), losses(peer, SAME_JOB, 3)
+    assert len(ours) == len(its) == 3 and all(map(math.isfinite, ours))
+    assert largest_difference(ours, its) < 1e-4
+    assert ours[0] != ours[1]
+
+
+def test_a_peer_that_fails_says_why_and_spoils_nothing():
+    jobs = {"nobody": SAME_JOB}
+    said = losses_of(jobs, 1, {})["nobody"]
+    assert isinstance(said, str) and "KeyError" in said
+    assert last_line("Traceback\n  in main\nValueError: x\n\n") == "ValueError: x" and last_line("")
+
+
+def test_losses_are_compared_on_a_network_without_dropout():
+    jobs = equal_loss_jobs(Ways("cpu", 1, "sample", "bf16", "on", smoke=True))
+    assert {(job.arch, job.precision, job.augment) for job in jobs.values()} == {("resnet18", "fp32", "none")}
+    assert set(jobs) == {"ours", "plain", "lightning", "timm"}
+
+
+def test_a_row_without_anything_is_written_too(tmp_path):
+    write_rows([Row("import", "ours", USERS, "s", "", "", note="broken")], tmp_path / "cpu.csv")
+    assert read_rows(tmp_path / "cpu.csv")[0]["note"] == "broken"
