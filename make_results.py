@@ -1,11 +1,14 @@
 """Every number and table of the README, from the committed dumps: python make_results.py."""
 
+import json
 from pathlib import Path
 
+from benchmarks.cases import TITLES as CASES
+from benchmarks.table import read_rows, speed_text
 from utils.cli import Parser, run_cli
 from utils.ensemble import ENSEMBLE
 from utils.errors import UserError
-from utils.files import write_atomically
+from utils.files import read_small_text, write_atomically
 from utils.labels import TITLES
 from utils.markdown import Runs, best_average, inflations, results_text
 from utils.pooling import spread, spread_text
@@ -16,6 +19,7 @@ from Visualization.people import inflation_figure, person_accuracy_figure
 from Visualization.saving import save_figure
 
 ROOT = Path(__file__).resolve().parent
+BENCH = "bench"
 BEGIN, END = "<!-- begin generated: {} -->", "<!-- end generated: {} -->"
 
 
@@ -27,11 +31,12 @@ def main() -> None:
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
     new = text
-    for folder in sorted(path for path in (ROOT / "results").glob("*") if path.is_dir()):
+    for folder in sorted(path for path in (ROOT / "results").glob("*") if path.is_dir() and path.name != BENCH):
         name, runs = folder.name, load_runs(folder)
         new = replaced(new, name, results_text(runs, f"results/{name}", ROOT / "configs"))
         if not arguments.check:
             draw(runs, folder)
+    new = replaced(new, BENCH, measured_speed(ROOT / "results" / BENCH / "cpu.csv"))
     if arguments.check and new != text:
         raise UserError("README.md: differs from the committed dumps; run 'make results'")
     if not arguments.check:
@@ -52,6 +57,14 @@ def load_runs(folder: Path) -> dict[str, tuple[Predictions, Predictions]]:
     if not runs:
         raise UserError(f"{folder}: no dumps *.test.npz")
     return dict(sorted(runs.items(), key=lambda item: -_validation_accuracy(item[1][0])))
+
+
+def measured_speed(table: Path) -> str:
+    """The block of the README that `make bench` fills."""
+    if not table.exists():
+        return "Not measured yet."
+    facts = json.loads(read_small_text(table.with_suffix(".json"), most=2**16))
+    return speed_text(read_rows(table), facts, CASES)
 
 
 def replaced(text: str, name: str, block: str) -> str:
