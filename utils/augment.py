@@ -1,6 +1,7 @@
 """From stored uint8 images to what a network sees: normalised, transformed as a whole batch, resized."""
 
 import dataclasses
+import functools
 import math
 from dataclasses import dataclass
 
@@ -95,11 +96,16 @@ def normalized(images: torch.Tensor, config: Config) -> torch.Tensor:
         return _standardized(pixels)
     pixels = pixels.div_(255)
     if config.normalize == "imagenet":
-        facts = model_info(config.arch)
-        mean = torch.tensor(facts.mean, device=images.device)[:, None, None]
-        std = torch.tensor(facts.std, device=images.device)[:, None, None]
+        mean, std = _imagenet_statistics(config.arch, images.device)
         return (pixels - mean).div_(std)
     return pixels
+
+
+@functools.cache  # moving them to a GPU at every step would keep it waiting
+def _imagenet_statistics(arch: str, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    facts = model_info(arch)
+    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (facts.mean, facts.std))
+    return mean, std
 
 
 def _standardized(pixels: torch.Tensor) -> torch.Tensor:
