@@ -12,6 +12,7 @@ from test_training import config_in, trainer_in
 from torch import nn
 
 from models import model_info
+from trainers.experiment import check_network
 from trainers.learner import Learner
 from trainers.trainer import Trainer
 from utils.checkpoint import Checkpoint, checkpoint_hash, load_checkpoint, save_checkpoint
@@ -154,6 +155,21 @@ def test_initial_weights_are_named_once(tmp_path):
     message = refusal(lambda: find_origin(config_in(tmp_path, "init_from=run", "weights=imagenet")))
     assert message.startswith("init_from and weights both name initial weights") and message.endswith("got imagenet")
     assert find_origin(config_in(tmp_path, "weights=imagenet")) is None
+
+
+@pytest.mark.parametrize("name", ["origin.pt", "weights.pth"])
+def test_weights_do_not_lead_round_the_question_what_was_seen(tmp_path, source, name):
+    path = kept(source, tmp_path).rename(tmp_path / name)
+    for ask in (find_origin, check_network):
+        message = refusal(lambda ask=ask: ask(config_in(tmp_path, f"weights={path}")))
+        assert message == f"weights: {path} is a checkpoint of this project; init_from={path} begins with it"
+
+
+def test_weights_of_others_are_weights(tmp_path, source):
+    torch.save(source.model, tmp_path / "theirs.pth")
+    assert find_origin(config_in(tmp_path, f"weights={tmp_path / 'theirs.pth'}")) is None
+    for name in ("nowhere.pth", "x" * 300, str(tmp_path)):  # models.load_weights says what is wrong with them
+        assert find_origin(config_in(tmp_path, f"weights={name}")) is None
 
 
 def test_a_run_that_is_not_there_is_refused_with_the_names_of_others(tmp_path, source):

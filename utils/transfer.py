@@ -1,5 +1,6 @@
 """Beginning with the weights of another run: every layer as it is, the head class by class, by their names."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,9 +50,11 @@ def find_origin(config: Config) -> Origin | None:
     """The checkpoint that ``config.init_from`` names, or None.
 
     Raises:
-        UserError: there is none, it is damaged, or it is of another network than ``config`` asks for.
+        UserError: there is none, it is damaged, or it is of another network than ``config`` asks for; or ``weights``
+            names a checkpoint, whose past nobody would ask about.
     """
     if config.init_from == NONE:
+        _refuse_checkpoint(config.weights)
         return None
     if config.weights != NONE:
         raise UserError(f"init_from and weights both name initial weights; leave weights at none, got {config.weights}")
@@ -69,6 +72,17 @@ def find_origin(config: Config) -> Origin | None:
         if theirs != ours:
             raise UserError(f"init_from: {path} has {key} {theirs}; this run asks for {ours}")
     return Origin(source, checkpoint_hash(path))
+
+
+def _refuse_checkpoint(weights: str) -> None:
+    """Files of others are weights; what a run of ours has seen is known, and `check_unseen` must be able to ask."""
+    path = Path(weights)
+    try:
+        ours = path.is_file() and os.access(path, os.R_OK) and checkpoint_hash(path) != ""
+    except OSError:  # a name of 300 characters; whoever reads the weights says so
+        return
+    if ours:
+        raise UserError(f"weights: {path} is a checkpoint of this project; init_from={path} begins with it")
 
 
 def check_unseen(origin: Origin, config: Config, train: Faces) -> None:
