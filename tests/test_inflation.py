@@ -96,6 +96,55 @@ def test_images_of_the_same_names_that_are_others_are_refused(pair):
     assert "judged on other images" in refusal(lambda: inflation(apart, changed(mixed, data="another set")))
 
 
+ORIGIN = {"run": "a_run", "dataset": "fer2013", "checkpoint": "1" * 64}
+
+
+@pytest.mark.parametrize(
+    ("meta", "message"),
+    [
+        ({"config": {"lr": 1, "arch": "resnet18"}}, "arch resnet18, not vgg16"),
+        ({"config": {"lr": 2, "arch": "vgg16"}}, "lr 2, not 1"),
+        ({"origin": ORIGIN}, "begins with a_run, not fresh weights"),
+        ({"views": 1}, "views 1, not 2"),
+    ],
+    ids=["arch", "lr", "origin", "views"],
+)
+def test_another_network_is_refused(pair, meta, message):
+    apart, mixed = (changed(dump, config={"lr": 1, "arch": "vgg16"}) for dump in pair)
+    assert inflation(apart, mixed).images == len(FACES)
+    assert refusal(lambda: inflation(apart, changed(mixed, **meta))) == f"random: another network than kfold: {message}"
+
+
+def test_the_same_origin_under_another_name_and_another_machine_are_no_difference(pair):
+    apart, mixed = (changed(dump, config={"lr": 1}, origin=ORIGIN) for dump in pair)
+    other = {"lr": 1, "init_from": "a/path.pt", "threads": 4, "precision": "bf16", "split_seed": 3, "device": "cuda"}
+    assert inflation(apart, changed(mixed, config=other)).images == len(FACES)
+    moved = changed(mixed, origin=ORIGIN | {"checkpoint": "2" * 64})
+    assert "begins with a_run, not a_run" in refusal(lambda: inflation(apart, moved))
+
+
+def averages(*archs: str) -> Predictions:
+    """What `combine` makes of random folds of these networks."""
+    members = [changed(pool(folds("random", seed=n + 5), SHARED), config={"arch": a}) for n, a in enumerate(archs)]
+    return combine(members, list(archs))
+
+
+def test_averages_are_compared_member_by_member():
+    members = [changed(pool(folds(seed=n), SHARED), config={"arch": arch}) for n, arch in enumerate(("one", "two"))]
+    apart = combine(members, ["first", "second"])
+    assert inflation(apart, averages("two", "one")).name == "average of 2"
+    message = "ensemble: another network than ensemble: "
+    assert refusal(lambda: inflation(apart, averages("one", "three"))) == message + "arch three, not two"
+    assert refusal(lambda: inflation(apart, averages("one"))) == message + "fewer members"
+    assert refusal(lambda: inflation(apart, averages("one", "two", "one"))) == message + "more members"
+    assert refusal(lambda: inflation(members[0], averages("one", "two"))) == (
+        "ensemble: another network than kfold: more members"
+    )
+    old = {key: value for key, value in apart.meta.items() if key != "networks"}
+    message = refusal(lambda: inflation(dataclasses.replace(apart, meta=old), averages("one", "two")))
+    assert message == "ensemble: does not say which networks it averages; make it anew"
+
+
 def test_images_of_nobody_are_refused(pair):
     apart, mixed = pair
     for nobody in (None, {}):

@@ -1,15 +1,24 @@
 """By how much a result is flattered when the same people stand in train and test."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from utils.config import MAY_CHANGE, differing
 from utils.ensemble import in_order_of
 from utils.errors import UserError
 from utils.labels import TITLES
 from utils.metrics import interval_over_groups
 from utils.predictions import Predictions
 from utils.splits.protocols import GROUPED
+
+# Settings in which the two runs may differ: how images are dealt out, names, and what a machine chooses for itself.
+FREE = (
+    *("protocol", "folds", "val_subjects", "split_seed", "split_file"),
+    *("model_name", "init_from", "precision", "compile", "micro_batch", *MAY_CHANGE),
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,7 @@ def inflation(apart: Predictions, mixed: Predictions, name: str | None = None) -
         name: what to call the network; what the dump knows of it by default.
 
     Raises:
-        UserError: other protocols, other images, or persons that are not known.
+        UserError: other protocols, other images, another network, or persons that are not known.
     """
     for dump, wanted in ((apart, GROUPED), (mixed, ("random",))):
         word = str(dump.meta.get("protocol")).partition(":")[0]
@@ -48,6 +57,8 @@ def inflation(apart: Predictions, mixed: Predictions, name: str | None = None) -
     one, other = ((sorted(dump.ids), dump.classes, dump.meta.get("data")) for dump in (apart, mixed))
     if one != other:
         raise UserError(f"{mixed.meta.get('run')}: judged on other images or classes than {apart.meta.get('run')}")
+    if what := difference(apart, mixed):
+        raise UserError(f"{mixed.meta.get('run')}: another network than {apart.meta.get('run')}: {what}")
     subjects = apart.meta.get("subjects")
     if not subjects:
         raise UserError(f"{apart.meta.get('run')}: its dump does not say who is on the images")
@@ -66,6 +77,40 @@ def inflation(apart: Predictions, mixed: Predictions, name: str | None = None) -
         difference=float(gain.mean()),
         difference_interval=interval_over_groups(gain, person),
     )
+
+
+def difference(apart: Predictions, mixed: Predictions) -> str:
+    """What makes two dumps' networks different ones, but for how the images were dealt out; empty where nothing does.
+
+    Of averages, each member of one must have its like among the members of the other.
+    """
+    left = _networks(mixed)
+    for network in _networks(apart):
+        found = [_unlike(network, other) for other in left]
+        if "" not in found:
+            return found[0] if found else "fewer members"
+        del left[found.index("")]
+    return "more members" if left else ""
+
+
+def _networks(dump: Predictions) -> list[Mapping[str, Any]]:
+    """Settings and origin of each network behind a dump."""
+    if "members" not in dump.meta:
+        return [dump.meta]
+    if "networks" not in dump.meta:
+        raise UserError(f"{dump.meta.get('run')}: does not say which networks it averages; make it anew")
+    return list(dump.meta["networks"])
+
+
+def _unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    configs = [network.get("config") or {} for network in (one, other)]
+    origins = [(network.get("origin") or {}) for network in (one, other)]
+    if keys := differing(*configs, FREE):
+        return f"{keys[0]} {configs[1][keys[0]]}, not {configs[0][keys[0]]}"
+    if origins[0].get("checkpoint") != origins[1].get("checkpoint"):
+        return f"begins with {origins[1].get('run', 'fresh weights')}, not {origins[0].get('run', 'fresh weights')}"
+    views = [network.get("views") for network in (one, other)]
+    return "" if views[0] == views[1] else f"views {views[1]}, not {views[0]}"
 
 
 def network_name(dump: Predictions) -> str:

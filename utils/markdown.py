@@ -10,7 +10,7 @@ from models import count_parameters
 from utils.checkpoint import network
 from utils.config import config_from_dict, differing, load_config
 from utils.ensemble import table
-from utils.inflation import Inflation, inflation, network_name
+from utils.inflation import Inflation, difference, inflation, network_name
 from utils.metrics import Scores
 from utils.pooling import spread
 from utils.predictions import Predictions, combine
@@ -62,7 +62,7 @@ def inflations(runs: Runs) -> list[Inflation]:
     """Each run that keeps persons apart beside the run of the same settings that does not, where there is one."""
     rows = []
     for _, test in honest(runs).values():
-        twins = [other for _, other in runs.values() if _same_but_protocol(test, other)]
+        twins = [t for _, t in runs.values() if SAME_PEOPLE in t.meta["protocol"] and not difference(test, t)]
         rows += [inflation(test, twin) for twin in twins[:1]]
     return rows
 
@@ -135,14 +135,6 @@ def _inflation_row(row: Inflation) -> str:
         f"| {row.name} | {row.apart:.2%} | {row.mixed:.2%} "
         f"| **{100 * row.difference:+.2f}** [{100 * low:+.2f}, {100 * high:+.2f}] |"
     )
-
-
-def _same_but_protocol(apart: Predictions, other: Predictions) -> bool:
-    """Whether ``other`` is of the settings of ``apart``, but has the same people in train and test."""
-    if SAME_PEOPLE not in other.meta["protocol"]:
-        return False
-    free = ("protocol", "folds", "val_subjects", "split_file", "model_name")
-    return not differing(apart.meta["config"], other.meta["config"], free)
 
 
 def _row(name: str, cost: tuple[str, str], val: dict[str, Scores], test: dict[str, Scores]) -> str:

@@ -136,7 +136,7 @@ def combine(members: Sequence[Predictions], names: Sequence[str]) -> Predictions
         names: what to call each member in messages and in the result's meta.
 
     Returns:
-        Predictions with one view, whose softmax is the average.
+        Predictions with one view, whose softmax is the average; ``networks`` in their meta says what was averaged.
 
     Raises:
         UserError: members differ in images, targets, classes, split or data, or one stands twice.
@@ -151,9 +151,12 @@ def combine(members: Sequence[Predictions], names: Sequence[str]) -> Predictions
     mean = np.mean([member.probabilities() for member in joined], axis=0)
     first = members[0]
     kept = ["scores", "dataset", "split", "protocol", "data", "copies_in_train", "subjects"]
-    if all(member.meta.get("fold_of") == first.meta.get("fold_of") for member in members):
-        kept.append("fold_of")
+    for key in ("fold_of", "splits"):
+        if all(member.meta.get(key) == first.meta.get(key) for member in members):
+            kept.append(key)
     meta = {key: first.meta[key] for key in kept if key in first.meta}
+    if all("config" in member.meta for member in members):
+        meta["networks"] = [{key: member.meta.get(key) for key in ("config", "origin", "views")} for member in members]
     meta |= {"run": "ensemble", "members": list(names), "views": [len(member.logits) for member in members]}
     logits = np.log(np.maximum(mean, 1e-30)).astype(np.float32)[None]
     return Predictions(logits, first.targets, first.ids, first.classes, meta)
