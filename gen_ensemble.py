@@ -15,6 +15,7 @@ from utils.errors import UserError
 from utils.files import write_atomically
 from utils.pooling import spread, spread_text
 from utils.predictions import Predictions, combine, load_predictions, probability_dump, save_predictions
+from utils.splits.protocols import caution
 
 
 def main() -> None:
@@ -125,15 +126,19 @@ def _load(paths: Sequence[Path], targets: str | None) -> list[Predictions]:
 
 def _print(rows: Sequence[dict[str, Any]], ensemble: Predictions, how: str) -> None:
     width = max(len(str(row["name"])) for row in rows) + 1
-    print(f"{'':{width}s} accuracy  95 % interval    no copies  balanced     F1    ECE  McNemar p against best member")
+    named = "95 % over persons" if rows[-1]["interval"] == "over persons" else "95 % interval"
+    wide = max(len(named), 14)
+    print(f"{'':{width}s} accuracy  {named:{wide}s} no copies  balanced     F1    ECE  McNemar p against best member")
     for row in rows:
+        low, high = row["low"], row["high"]
         p = "-" if row["best_member"] else f"{row['mcnemar_p_against_best_member']:.2g}"
         print(
-            f"{row['name']:{width}s} {row['accuracy']:8.2%}  {row['low']:.2%}-{row['high']:.2%}"
+            f"{row['name']:{width}s} {row['accuracy']:8.2%}  {f'{low:.2%}-{high:.2%}':{wide}s}"
             f"  {row['accuracy_without_copies']:8.2%}  {row['balanced_accuracy']:8.2%}  {row['macro_f1']:.3f}"
             f"  {row['ece']:.3f}  {p}{'' if row['averaged'] or row['name'] == ENSEMBLE else '  (not chosen)'}"
         )
-    print(f"\n{len(ensemble.targets)} images; {how}; unweighted")
+    words = caution(ensemble.meta.get("protocol"))
+    print(f"\n{len(ensemble.targets)} images; {how}; unweighted{words and '; ' + words}")
     if text := spread_text(spread(ensemble)):
         print(f"{ENSEMBLE}: {text}")
 

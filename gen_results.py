@@ -12,7 +12,7 @@ from utils.errors import UserError
 from utils.inference import Recognizer
 from utils.pooling import pool, pooled_hash, spread, spread_text
 from utils.predictions import Predictions, load_predictions, save_predictions
-from utils.report import judge, scores_table
+from utils.report import judge, over_persons, scores_table
 from utils.runs import RunFiles, find_run, list_runs
 from utils.runtime import StopRequest
 from utils.splits import Split, load_faces, load_splits
@@ -127,7 +127,8 @@ class Dumper:
 
     def _write(self, predictions: Predictions, target: Path) -> None:
         save_predictions(predictions, target)
-        table = scores_table(judge(predictions), predictions.classes, len(predictions.logits))
+        views, persons = len(predictions.logits), over_persons(predictions)
+        table = scores_table(judge(predictions), predictions.classes, views, persons)
         print(f"{target}: {predictions.meta['protocol']}\n{table}")
         print(f"{spread_text(spread(predictions))}\n")
 

@@ -14,6 +14,7 @@ from utils.markdown import Runs, best_average, inflations, results_text
 from utils.pooling import spread, spread_text
 from utils.predictions import Predictions, load_predictions
 from utils.report import confusion, judge
+from utils.splits.protocols import caution
 from Visualization.figures import confusion_matrix_figure
 from Visualization.people import inflation_figure, person_accuracy_figure
 from Visualization.saving import save_figure
@@ -90,7 +91,8 @@ def draw(runs: Runs, folder: Path) -> None:
     save_figure(confusion_matrix_figure(matrix, test.classes, title, subtitle), folder / "confusion_matrix.png")
     found = spread(test)
     if found.persons:
-        save_figure(person_accuracy_figure(found.persons, title, spread_text(found)), folder / "persons.png")
+        words = "; ".join(filter(None, (spread_text(found), caution(test.meta["protocol"]))))
+        save_figure(person_accuracy_figure(found.persons, title, words), folder / "persons.png")
     if rows := inflations(runs):
         save_figure(inflation_figure(rows, TITLES[test.meta["dataset"]]), folder / "inflation.png")
 

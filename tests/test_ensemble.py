@@ -15,6 +15,7 @@ import gen_ensemble
 from utils.cli import run_cli
 from utils.ensemble import greedy, table
 from utils.metrics import score
+from utils.pooling import spread
 from utils.predictions import Predictions, combine, load_predictions, save_predictions, softmax
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -100,6 +101,8 @@ def test_table_and_dump_of_all_members(folder):
     assert [row["best_member"] for row in rows.values()] == ["False", "False", "True", "False"]
     assert float(rows["lucky"]["mcnemar_p_against_best_member"]) == 1
     assert {row["images"] for row in rows.values()} == {"120"}
+    assert {(row["interval"], row["protocol"]) for row in rows.values()} == {("Wilson", "official")}
+    assert "95 % interval" in ended.stdout and "same people" not in ended.stdout
     dump = load_predictions(results / "ensemble.test.npz")
     np.testing.assert_allclose(dump.probabilities(), average, rtol=1e-5)
     assert dump.meta["members"] == ["fair", "good", "lucky"] and dump.meta["selection"]["split"] == "none"
@@ -111,6 +114,24 @@ def test_second_start_writes_the_same_bytes_and_takes_no_ensemble_for_a_member(f
     before = [path.read_bytes() for path in written]
     assert called(folder).returncode == 0
     assert [path.read_bytes() for path in written] == before
+
+
+def test_persons_and_same_people_are_said_in_the_table_and_in_the_file(folder, called):
+    people = {f"test/{index:04d}": f"person {index % 7}" for index in range(COUNT)}
+    words = "random: 3 folds of images, the next one validates; same people in train and test"
+    for seed, name in enumerate(("good", "fair", "lucky")):
+        made = drawn(seed, skill=1.0, subjects=people, protocol=words)
+        save_predictions(made, folder / "saved" / "results" / f"{name}.test.npz")
+    ended = called(folder)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "120 images; all members; unweighted; same people in train and test\n" in ended.stdout
+    assert "95 % over persons" in ended.stdout.splitlines()[0]
+    rows = rows_of(folder / "saved" / "results" / "ensemble.test.csv")
+    for number, name in enumerate(("good", "fair", "lucky")):
+        low, high = spread(drawn(number, skill=1.0, subjects=people)).interval
+        assert (float(rows[name]["low"]), float(rows[name]["high"])) == pytest.approx((low, high), abs=1e-6)
+        assert f"{low:.2%}-{high:.2%}" in ended.stdout
+    assert {(row["interval"], row["protocol"]) for row in rows.values()} == {("over persons", words)}
 
 
 def test_greedy_looks_at_validation_alone(folder, called):

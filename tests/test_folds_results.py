@@ -11,12 +11,13 @@ from conftest import FOLDED, SMALL, start_here
 from PIL import Image
 from test_folds import dump, fold
 
-from trainers import experiment
+from trainers import experiment, outcome
 from trainers.folds import settings_of
 from utils.config import load_config
 from utils.datasets.drawn_faces import draw_faces
 from utils.inference import Recognizer
 from utils.labels import FER2013_CLASSES
+from utils.pooling import spread
 from utils.predictions import Predictions, load_predictions
 from utils.runs import find_run, run_files
 from utils.splits import load_faces, load_splits
@@ -105,6 +106,9 @@ def test_protocols_compared_as_a_user_starts_it(tmp_path):
     (first, apart), (_, mixed) = by_word["kfold"], by_word["random"]
     assert "same people in train and test" in mixed.meta["protocol"] and sorted(mixed.ids) == sorted(apart.ids)
     assert done.stdout.count("same people in train and test\n") >= 2  # each part of the run says so
+    lines = [line for line in done.stdout.splitlines() if line.startswith("fold ")]
+    assert len(lines) == 6 and not any("same people" in line for line in lines[:3])
+    assert all(line.endswith("%); same people in train and test") for line in lines[3:])
     assert (tmp_path / f"saved/confusion_matrices/{first}.inflation.png").read_bytes().startswith(b"\x89PNG")
     shares = [(one.probabilities().argmax(1) == one.targets).mean() for one in (apart, mixed)]
     assert f"  other people in train and test  {shares[0]:.2%}  [" in done.stdout
@@ -180,6 +184,26 @@ def test_what_a_comparison_does_not_go_with(finished_folds, arguments, message):
     arguments = [run if argument == "RUN" else argument for argument in arguments]
     done = start_here(folder, "main_fer.py", "--compare-protocols", *arguments)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1) and message in done.stderr
+
+
+@pytest.mark.parametrize("words", ["", "same people in train and test"])
+def test_pictures_and_tables_of_a_dump_say_who_stands_in_train(copied_folds, monkeypatch, capsys, words):
+    folder, run = copied_folds
+    monkeypatch.chdir(folder)
+    told, test = dump(folder, run), []
+    told = dataclasses.replace(told, meta={**told.meta, "protocol": f"kfold: folds; {words}"})
+    for name in ("person_accuracy_figure", "confusion_matrix_figure"):
+        monkeypatch.setattr(outcome, name, lambda *given: test.append(given[-1]))
+    outcome.publish(run_files(run, load_config(None, FOLDED)), load_config(None, FOLDED), {"test": told}, "here")
+    assert len(test) == 2 and all((text.endswith(f"; {words}")) is bool(words) for text in test)
+    low, high = spread(told).interval
+    said = capsys.readouterr().out
+    assert "95 % over persons" in said and "95 % interval " not in said.partition("recall")[0]
+    assert f"2 views                      94{spread_share(told):10.2%}  {low:6.2%}-{high:6.2%}" in said
+
+
+def spread_share(told: Predictions) -> float:
+    return float((told.probabilities().argmax(1) == told.targets).mean())
 
 
 # ------------------------------------------------------------------------------------------------ elsewhere

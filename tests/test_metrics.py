@@ -1,5 +1,6 @@
 """Figures against scikit-learn, SciPy and written-out formulas."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -17,8 +18,9 @@ from utils.metrics import (
     score,
     wilson,
 )
+from utils.pooling import spread
 from utils.predictions import Predictions
-from utils.report import as_json, judge, scores_table, without_copies
+from utils.report import as_json, judge, over_persons, scores_table, without_copies
 
 
 def made_up(seed: int = 0, count: int = 500, classes: int = 7) -> tuple[np.ndarray, np.ndarray]:
@@ -185,6 +187,20 @@ def test_table_and_json_hold_the_figures():
     table = as_json(judged)
     assert table["views"]["accuracy"] == judged["views"].accuracy
     assert table["clean"]["interval"] == list(judged["clean"].interval)
+
+
+def test_table_with_persons_has_their_interval():
+    given = predictions(copies=(0, 1, 2))
+    known = dataclasses.replace(
+        given, meta={**given.meta, "subjects": {i: f"p{n % 5}" for n, i in enumerate(given.ids)}}
+    )
+    judged, found = judge(known), over_persons(known)
+    assert list(found) == list(judged) and found["views"] == spread(known).interval != judged["views"].interval
+    assert found["clean, no copies"] == spread(without_copies(known), 1).interval
+    lines = scores_table(judged, tuple("abcdefg"), 2, found).splitlines()
+    assert "95 % over persons" in lines[0] and len({len(line) for line in lines[:5]}) == 1
+    assert "{:.2%}-{:.2%}".format(*found["views"]) in lines[2]
+    assert over_persons(given) == {} and "95 % interval" in scores_table(judged, tuple("abcdefg"), 2, {})
 
 
 def test_json_has_null_where_there_is_no_recall():

@@ -23,6 +23,7 @@ from utils.predictions import Predictions, load_predictions, save_predictions
 from utils.runs import RunFiles, run_files
 from utils.runtime import StopRequest
 from utils.splits import load_splits
+from utils.splits.protocols import caution
 from utils.splits.split_file import save_split_file
 
 PARTS = ("val", "test")
@@ -169,9 +170,10 @@ def _shared(files: RunFiles) -> dict[str, Any]:
 def _fold_line(run: FoldedRun, number: int) -> str:
     test = load_predictions(run.files.fold(number).dump("test"))
     hits = int((test.probabilities().argmax(1) == test.targets).sum())
+    words = caution(test.meta["protocol"])
     return (
         f"fold {number}/{len(run.splits)} ({run.splits[number - 1].name}): epoch {test.meta['epoch']}, "
-        f"test {hits} of {len(test.targets)} right ({hits / len(test.targets):.1%})"
+        f"test {hits} of {len(test.targets)} right ({hits / len(test.targets):.1%}){words and '; ' + words}"
     )
 
 

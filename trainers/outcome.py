@@ -11,8 +11,9 @@ from utils.errors import MachineError
 from utils.files import write_atomically
 from utils.pooling import spread, spread_text
 from utils.predictions import Predictions, save_predictions
-from utils.report import as_json, confusion, judge, scores_table
+from utils.report import as_json, confusion, judge, over_persons, scores_table
 from utils.runs import RunFiles
+from utils.splits.protocols import caution
 from Visualization.figures import confusion_matrix_figure
 from Visualization.people import person_accuracy_figure
 from Visualization.saving import save_figure
@@ -42,11 +43,14 @@ def publish(files: RunFiles, config: Config, parts: Mapping[str, Predictions], c
         save_figure(figure, files.figures / f"{files.name}.{part}.png")
         if part == "test" and len(found.persons) > 1:
             overall = f"{judged.get('views', judged['clean']).accuracy:.2%} of {len(predictions.ids)} images; {text}"
+            words = caution(predictions.meta["protocol"])
+            overall += f"; {words}" if words else ""
             figure = person_accuracy_figure(found.persons, f"{files.name}, accuracy of each person", overall)
             save_figure(figure, files.persons)
         role = "chose the epochs" if part == "val" else "opened once, after training"
         print(f"\n{part} ({role}): {predictions.meta['protocol']}")
-        print(scores_table(judged, predictions.classes, len(predictions.logits)), *([text] if text else []), sep="\n")
+        table = scores_table(judged, predictions.classes, len(predictions.logits), over_persons(predictions))
+        print(table, *([text] if text else []), sep="\n")
     try:
         write_atomically(files.report, json.dumps(report, indent=2).encode())
     except MachineError as error:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from utils.metrics import mcnemar, score
+from utils.pooling import spread
 from utils.predictions import Predictions, combine
 from utils.report import without_copies
 
@@ -43,7 +44,8 @@ def greedy(validation: Sequence[Predictions], names: Sequence[str]) -> list[int]
 def table(members: Sequence[Predictions], names: Sequence[str], ensemble: Predictions) -> list[dict[str, Any]]:
     """One row for each candidate and one for the ensemble: accuracy, interval, F1, ECE, McNemar, whether it is in.
 
-    McNemar's p-value compares each row with the member of the highest accuracy.
+    The interval is that over persons where they are known. McNemar's p-value compares each row with the member of the
+    highest accuracy.
     """
     everyone = [(name, in_order_of(ensemble.ids, member)) for name, member in zip(names, members, strict=True)]
     everyone.append((ENSEMBLE, ensemble))
@@ -52,13 +54,15 @@ def table(members: Sequence[Predictions], names: Sequence[str], ensemble: Predic
     fresh = in_part(ensemble.ids, without_copies(ensemble).ids)
     rows: list[dict[str, Any]] = []
     for index, (name, one) in enumerate(everyone):
-        scores = score(one.probabilities(), one.targets)
+        scores, over_persons = score(one.probabilities(), one.targets), spread(one).interval
+        low, high = over_persons or scores.interval
         rows.append(
             {
                 "name": name,
                 "accuracy": scores.accuracy,
-                "low": scores.interval[0],
-                "high": scores.interval[1],
+                "low": low,
+                "high": high,
+                "interval": "over persons" if over_persons else "Wilson",
                 "balanced_accuracy": scores.balanced_accuracy,
                 "macro_f1": scores.macro_f1,
                 "ece": scores.ece,
@@ -67,6 +71,7 @@ def table(members: Sequence[Predictions], names: Sequence[str], ensemble: Predic
                 "mcnemar_p_against_best_member": mcnemar(hits[index], hits[best]),
                 "best_member": index == best,
                 "averaged": name in ensemble.meta["members"],
+                "protocol": str(ensemble.meta.get("protocol") or ""),
             }
         )
     return rows

@@ -1,6 +1,8 @@
 """The figures of a set of predictions as a person reads them, and as a file keeps them."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ import numpy as np
 from utils.metrics import Scores, confusion_matrix, score
 from utils.pooling import spread
 from utils.predictions import Predictions
+from utils.splits.protocols import caution
 
 
 def without_copies(predictions: Predictions) -> Predictions:
@@ -22,15 +25,25 @@ def judge(predictions: Predictions) -> dict[str, Scores]:
     Keys: ``clean``, ``views``, ``clean, no copies``, ``views, no copies``; those that would say the same as an
     earlier one, or would have no images, are left out.
     """
+    return {
+        name: score(variant.probabilities(views), variant.targets)
+        for name, (variant, views) in _variants(predictions).items()
+    }
+
+
+def over_persons(predictions: Predictions) -> dict[str, tuple[float, float]]:
+    """The interval over persons for each key of `judge`; empty where persons are not known."""
+    found = {name: spread(variant, views).interval for name, (variant, views) in _variants(predictions).items()}
+    return {name: interval for name, interval in found.items() if interval}
+
+
+def _variants(predictions: Predictions) -> dict[str, tuple[Predictions, int]]:
+    """(images, views) behind each key of `judge`."""
     variants = {"": predictions}
     if predictions.meta.get("copies_in_train") and (rest := without_copies(predictions)).ids:
         variants[", no copies"] = rest
     views = {"clean": 1} | ({"views": len(predictions.logits)} if len(predictions.logits) > 1 else {})
-    return {
-        name + suffix: score(variant.probabilities(count), variant.targets)
-        for suffix, variant in variants.items()
-        for name, count in views.items()
-    }
+    return {name + suffix: (variant, n) for suffix, variant in variants.items() for name, n in views.items()}
 
 
 def confusion(predictions: Predictions, views: int | None = None) -> tuple[np.ndarray, str]:
@@ -44,17 +57,32 @@ def confusion(predictions: Predictions, views: int | None = None) -> tuple[np.nd
     counted = f"{scores.images:,} image{'s' * (scores.images != 1)}"
     if "members" not in predictions.meta:  # the views of an average are its members' own
         counted += f", {count} view{'s' * (count != 1)}"
+    if words := caution(predictions.meta.get("protocol")):
+        counted += f"; {words}"
     return matrix, f"accuracy {scores.accuracy:.2%} (95% interval{drawn} {100 * low:.2f}–{100 * high:.2f}%), {counted}"
 
 
-def scores_table(judged: dict[str, Scores], classes: tuple[str, ...], views: int) -> str:
-    """A table of a few lines for the terminal: one row for each of `judge`'s keys, then recall by class."""
-    lines = [f"{'':24s}{'images':>7s}{'accuracy':>10s}  {'95 % interval':15s}{'balanced':>9s}{'F1':>7s}{'ECE':>7s}"]
+def scores_table(
+    judged: dict[str, Scores],
+    classes: tuple[str, ...],
+    views: int,
+    persons: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+) -> str:
+    """A table of a few lines for the terminal: one row for each of `judge`'s keys, then recall by class.
+
+    Args:
+        judged: what `judge` gives; ``views``: how many there are.
+        classes: their names.
+        persons: what `over_persons` gives; where there is any, these intervals are shown instead of Wilson's.
+    """
+    named = "95 % over persons" if persons else "95 % interval  "
+    lines = [f"{'':24s}{'images':>7s}{'accuracy':>10s}  {named}{'balanced':>9s}{'F1':>7s}{'ECE':>7s}"]
     for name, s in judged.items():
         label = name.replace("views", f"{views} views")
-        low, high = s.interval
+        low, high = persons.get(name, s.interval)
+        interval = f"{low:6.2%}-{high:6.2%}" if not persons or name in persons else "of one person"
         lines.append(
-            f"{label:24s}{s.images:7d}{s.accuracy:10.2%}  {low:6.2%}-{high:6.2%} {s.balanced_accuracy:10.2%}"
+            f"{label:24s}{s.images:7d}{s.accuracy:10.2%}  {interval:{len(named)}s}{s.balanced_accuracy:9.2%}"
             f"{s.macro_f1:7.3f}{s.ece:7.3f}"
         )
     best = judged.get("views", judged["clean"])

@@ -16,6 +16,15 @@ SINGLE = ("official", "files", "holdout")
 SAME_PEOPLE = "same people in train and test"
 
 
+def caution(protocol: object) -> str:
+    """What must stand beside every result of a protocol; empty where nothing must.
+
+    Args:
+        protocol: in words, as splits and the meta of dumps have it.
+    """
+    return SAME_PEOPLE if SAME_PEOPLE in str(protocol) else ""
+
+
 def loso(
     faces: Faces, *, seed: int, val_subjects: int = 2, sequence_of: Callable[[str], str] | None = None
 ) -> list[Split]:
