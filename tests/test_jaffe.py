@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from utils.datasets.duplicates import count_leaks, image_hashes
+from utils.datasets.images import read_image
 from utils.datasets.jaffe import FACE_BOX, read_jaffe, read_jaffe_files
 from utils.errors import UserError
 from utils.labels import FER2013_CLASSES, JAFFE_CODES
@@ -122,6 +123,20 @@ def test_an_unreadable_tiff(tmp_path, what):
     write(tmp_path)
     (tmp_path / NAMES[5]).write_bytes(BAD_TIFF[what])
     assert complaint(read_jaffe, tmp_path).startswith(f"{tmp_path / NAMES[5]}: not a readable image")
+
+
+@pytest.mark.parametrize(
+    ("byte", "bit"), [(0, 1), (12, 0), (18, 4), (20, 7), (54, 1), (70, 2), (72, 0), (72, 3), (94, 1)]
+)
+def test_one_flipped_bit_of_a_tiff_is_one_line(tmp_path, caplog, byte, bit):
+    """Pillow has raised TypeError over some of these, and its logger has said something first over others."""
+    bad = tmp_path / NAMES[0]
+    Image.fromarray(picture(NAMES[0])).save(bad)
+    content = bytearray(bad.read_bytes())
+    content[byte] ^= 1 << bit
+    bad.write_bytes(content)
+    assert complaint(lambda path: read_image(path, formats=("TIFF",)), bad).startswith(f"{bad}: not a readable image (")
+    assert not caplog.records
 
 
 def test_cut_small_deep_and_many_page_tiffs(tmp_path):

@@ -1,12 +1,16 @@
 """One image file from anywhere as an array of bytes; what is not a plain still image is refused by name."""
 
+import logging
+import struct
 import warnings
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from utils.datasets.tables import shown
 from utils.errors import UserError
 from utils.files import require_file
 
@@ -22,6 +26,24 @@ FORMATS = {
 }
 EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 MOST_PIXELS = 50_000_000  # a large photo; more is a mistake or an attack
+# What Pillow's readers raise on damaged files: whatever a wrong byte leads them to.
+UNREADABLE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)  # one line on a damaged file is enough, and it is ours
 
 
 def read_image(
@@ -54,8 +76,9 @@ def read_image(
             with Image.open(file, formats=tuple(formats)) as image:
                 _check_header(file, image, size)
                 return np.asarray(ImageOps.exif_transpose(image).convert("RGB" if colour else "L"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{file}: not a readable image ({error})") from None
+    except UNREADABLE as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise UserError(f"{file}: not a readable image ({shown(reason, 120)})") from None
 
 
 def image_files(folder: Path, suffixes: Sequence[str] = tuple(FORMATS)) -> list[Path]:
