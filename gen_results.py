@@ -101,10 +101,10 @@ class Dumper:
         path = self._checkpoint(name)
         _refuse_unfinished(path)
         recognizer = Recognizer(path, device=self.device)
-        faces = load_faces(dataclasses.replace(other, image_size=recognizer.config.image_size))
-        predictions = recognizer.predict_elsewhere(
-            faces, other.dataset, views=self.views, between_batches=self.stop.check
-        )
+        config = recognizer.config  # as it was trained: the images of a folder are made to size
+        other = dataclasses.replace(other, image_size=config.image_size, in_channels=config.in_channels)
+        faces = load_faces(other)
+        predictions = recognizer.predict_elsewhere(faces, other, views=self.views, between_batches=self.stop.check)
         run, fold = recognizer.checkpoint.run, recognizer.path.parent.name
         run = f"{run}.{fold}" if recognizer.path.parent.parent.name == run else run
         self._write(predictions, self._target(run, f"on_{other.dataset}"))

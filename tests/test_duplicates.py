@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from utils.datasets.duplicates import copied_from, count_leaks, image_hashes
+from utils.datasets.duplicates import copied_from, count_leaks, image_digests, image_hashes
 from utils.datasets.faces import Faces, Split
 from utils.datasets.sample import sample_split
 from utils.labels import FER2013_CLASSES
@@ -19,6 +19,13 @@ def faces(images: np.ndarray) -> Faces:
 
 def split_of(train: np.ndarray, val: np.ndarray, test: np.ndarray | None) -> Split:
     return Split("official", faces(train), faces(val), None if test is None else faces(test), "")
+
+
+def test_digests_are_the_first_bytes_of_the_hashes():
+    digests = image_digests(POOL)
+    assert digests.dtype == np.int64 and digests.shape == (len(POOL),)
+    assert [int(d).to_bytes(8, "little", signed=True) for d in digests] == [h[:8] for h in image_hashes(POOL)]
+    assert image_digests(POOL[:0]).shape == (0,)
 
 
 def test_equal_digests_mean_equal_pixels():

@@ -13,6 +13,7 @@ from test_folds import dump, fold
 
 from trainers import experiment, outcome
 from trainers.folds import settings_of
+from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.config import load_config
 from utils.datasets.drawn_faces import draw_faces
 from utils.inference import Recognizer
@@ -254,10 +255,17 @@ def test_of_each_fold_there_is_a_dump_of_its_own_elsewhere(elsewhere):
 
 def test_elsewhere_is_not_where_it_was_trained(elsewhere):
     folder, checkpoint, _ = elsewhere
-    (folder / "sample.json").write_text(json.dumps({"dataset": "sample", "sample_faces": 70, "sample_seed": 5}))
+    (folder / "sample.json").write_text(json.dumps({"dataset": "sample", "sample_faces": 70}))
     done = start_here(folder, "gen_results.py", checkpoint, "--on", "sample.json")
+    trained_on = len(load_splits(load_config(None, FOLDED))[0].train)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert done.stderr == f"{checkpoint}: was trained on sample itself, so all its images are no test of it\n"
+    assert done.stderr == f"{checkpoint}: was trained on {trained_on} of these 94 images, so they are no test\n"
+    done = start_here(folder, "gen_results.py", checkpoint, "--on", "sample.json", "sample_seed=5")
+    assert done.returncode == 0, done.stderr  # of the same name, and other images
+    kept = load_checkpoint(Path(folder / checkpoint))
+    save_checkpoint(dataclasses.replace(kept, seen=[]), folder / "old.pt")  # by name where images are not known
+    done = start_here(folder, "gen_results.py", "old.pt", "--on", "sample.json", "sample_seed=5")
+    assert done.stderr == "old.pt: was trained on sample itself, so all its images are no test of it\n"
     begun = (*SMALL, "sample_faces=70", "max_epoch_num=1")
     shutil.rmtree(folder / "saved")
     other = ("dataset=folder", "data_path=other", "cache_dir=cache", "taxonomy=fer2013", "protocol=holdout", "folds=3")
@@ -266,9 +274,9 @@ def test_elsewhere_is_not_where_it_was_trained(elsewhere):
     done = start_here(folder, "main_fer.py", *begun, *other, f"init_from={first}")
     assert done.returncode == 0, done.stderr
     (second,) = set(runs_in(folder)) - {first}
-    for settings, name in (("sample.json", "sample"), ("other.json", "folder")):  # what it began with counts too
-        done = start_here(folder, "gen_results.py", second, "--on", settings)
-        assert done.returncode == 2 and f"was trained on {name} itself" in done.stderr
+    for settings, count in (("sample.json", "70 of these 94"), ("other.json", "7 of these 28")):
+        done = start_here(folder, "gen_results.py", second, "--on", settings)  # what it began with counts too
+        assert done.returncode == 2 and f"was trained on {count} images" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,11 @@ from trainers.experiment import check_network
 from trainers.learner import Learner
 from trainers.trainer import Trainer
 from utils.checkpoint import Checkpoint, checkpoint_hash, load_checkpoint, save_checkpoint
-from utils.datasets.faces import Faces
+from utils.datasets.duplicates import image_hashes
+from utils.datasets.faces import Faces, Picked, Split
 from utils.errors import UserError
 from utils.labels import FER2013_CLASSES
+from utils.seen import pasts, seen_in
 from utils.transfer import Origin, begin_with, check_unseen, find_origin
 
 PERMUTED = ("contempt", "neutral", "sad", "angry", "surprise", "happy", "fear")  # without disgust, in another order
@@ -44,10 +46,12 @@ def kept(checkpoint: Checkpoint, folder: Path) -> Path:
     return folder / "origin.pt"
 
 
-def faces_of(classes: tuple[str, ...] = FER2013_CLASSES, count: int = 40) -> Faces:
-    random = np.random.default_rng(0)
+def faces_of(classes: tuple[str, ...] = FER2013_CLASSES, count: int = 40, seed: int = 0, people: str = "") -> Faces:
+    random = np.random.default_rng(seed)
     images = random.integers(0, 256, (count, 24, 24), dtype=np.uint8)
-    return Faces(images, np.arange(count) % len(classes), [str(i) for i in range(count)], None, classes)
+    subjects = [f"{people}{i % 3}" for i in range(count)] if people else None
+    ids = [f"{seed}/{i}" for i in range(count)]
+    return Faces(images, np.arange(count) % len(classes), ids, subjects, classes)
 
 
 def learner_in(folder: Path, *changes: str, classes: tuple[str, ...] = FER2013_CLASSES) -> Learner:
@@ -199,6 +203,10 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, source):
     assert refusal(lambda: find_origin(config_in(tmp_path, f"init_from={path}"))).startswith(f"{path}: ")
 
 
+def split_of(train: Faces, val: Faces | None = None, test: Faces | None = None) -> Split:
+    return Split("a", train, val or faces_of(seed=101, count=9), test or faces_of(seed=102, count=9), "by hand")
+
+
 def origin_on(source: Checkpoint, dataset: str, train: str, before: Origin | None = None) -> Origin:
     config = dataclasses.replace(source.config, dataset=dataset)
     past = {} if before is None else before.identity()
@@ -208,6 +216,7 @@ def origin_on(source: Checkpoint, dataset: str, train: str, before: Origin | Non
 @pytest.mark.parametrize("between", [0, 1, 2])
 def test_weights_that_have_seen_other_parts_of_the_set_are_refused_through_any_chain(tmp_path, source, between):
     faces = faces_of()
+    split = split_of(faces)
 
     def chain(dataset: str, train: str) -> Origin:
         origin = origin_on(dataclasses.replace(source, run="the first"), dataset, train)
@@ -215,12 +224,124 @@ def test_weights_that_have_seen_other_parts_of_the_set_are_refused_through_any_c
             origin = origin_on(source, "ckplus", "other people", origin)
         return origin
 
-    message = refusal(lambda: check_unseen(chain("sample", "another part"), config_in(tmp_path), faces))
+    message = refusal(lambda: check_unseen(chain("sample", "another part"), config_in(tmp_path), split))
     assert message.startswith("init_from: the first was trained on other parts of sample, perhaps on images that this")
-    check_unseen(chain("sample", faces.fingerprint()), config_in(tmp_path), faces)  # this very split
-    check_unseen(chain("fer2013", "another part"), config_in(tmp_path), faces)
+    check_unseen(chain("sample", faces.fingerprint()), config_in(tmp_path), split)  # this very split
+    check_unseen(chain("fer2013", "another part"), config_in(tmp_path), split)
     last = origin_on(source, "sample", "another part", chain("sample", faces.fingerprint()))
-    assert "other parts of sample" in refusal(lambda: check_unseen(last, config_in(tmp_path), faces))
+    assert "other parts of sample" in refusal(lambda: check_unseen(last, config_in(tmp_path), split))
+
+
+def origin_of(source: Checkpoint, dataset: str, train: Faces, before: Origin | None = None, **changes) -> Origin:
+    """A network that says on which images it was trained, and, as far as that says so, what it began with was."""
+    origin = origin_on(source, dataset, train.fingerprint(), before)
+    config = dataclasses.replace(origin.checkpoint.config, **changes)
+    seen = [seen_in(train, config), *(before.checkpoint.seen if before else [])]
+    return Origin(dataclasses.replace(origin.checkpoint, seen=seen, config=config), "0" * 64)
+
+
+@pytest.mark.parametrize("dataset", ["folder", "fer2013", "sample"])  # of another name, or of the run's own
+@pytest.mark.parametrize("between", [0, 2])
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_what_an_origin_has_seen_is_told_image_by_image(tmp_path, source, dataset, between, part):
+    own, origin = faces_of(), origin_of(dataclasses.replace(source, run="first"), dataset, faces_of(seed=1))
+    for n in range(between):
+        origin = origin_of(source, "ckplus", faces_of(seed=2 + n), origin)
+    mixed = {"val": faces_of(seed=5, count=9), "test": faces_of(seed=6, count=9)}
+    check_unseen(origin, config_in(tmp_path), split_of(own, **mixed))  # the same name, and not one image in common
+    mixed[part].images[[2, 7]] = faces_of(seed=1).images[[0, 30]]
+    message = refusal(lambda: check_unseen(origin, config_in(tmp_path), split_of(own, **mixed)))
+    assert message.startswith("init_from: first was trained on 2 images of this run's val and test parts; begin with")
+
+
+def test_copies_of_test_images_in_the_runs_own_train_part_are_no_leak(tmp_path, source):
+    """FER2013's official split has 288 of them; a network that was trained on it may be trained on it further."""
+    own = faces_of()
+    test = faces_of(seed=6, count=9)
+    test.images[:3] = own.images[10:13]
+    origin = origin_of(source, "sample", own)
+    check_unseen(origin, config_in(tmp_path), split_of(own, test=test))
+    relabelled = dataclasses.replace(own, labels=own.labels[::-1].copy())  # as by FER+
+    check_unseen(origin, config_in(tmp_path), split_of(relabelled, test=test))
+    fewer = relabelled.take(np.arange(40) != 11)
+    message = refusal(lambda: check_unseen(origin, config_in(tmp_path), split_of(fewer, test=test)))
+    assert "was trained on 1 images of" in message
+
+
+def test_people_kept_apart_are_not_met_in_an_origin_of_the_same_set_either(tmp_path, source):
+    parts = [faces_of(seed=seed, people=who) for seed, who in ((0, "a"), (1, "b"), (2, "c"))]
+    split = split_of(*parts)
+    others = origin_of(source, "sample", faces_of(seed=7))
+    message = refusal(lambda: check_unseen(others, config_in(tmp_path), split))
+    assert "was trained on other parts of sample, perhaps on people that this run is judged on; begin" in message
+    check_unseen(others, config_in(tmp_path), split_of(*parts[:2], faces_of(seed=2, people="a")))  # not kept apart
+    check_unseen(origin_of(source, "ckplus", faces_of(seed=7)), config_in(tmp_path), split)
+    relabelled = dataclasses.replace(parts[0], labels=parts[0].labels[::-1].copy())
+    check_unseen(origin_of(source, "sample", relabelled), config_in(tmp_path), split)  # the same images
+    folder = config_in(tmp_path, "dataset=folder", "protocol=kfold")
+    check_unseen(origin_of(source, "folder", faces_of(seed=7)), folder, split)  # another folder, or other people in it
+
+
+@pytest.mark.parametrize("change", ["nothing", "other sizes", "other crops"])
+def test_where_images_cannot_be_compared_names_decide(tmp_path, source, change):
+    own, theirs = faces_of(), faces_of(seed=1)
+    origin = origin_of(source, "folder", theirs, crop="box" if change == "other crops" else "none")
+    if change == "nothing":  # a checkpoint of the first versions
+        origin = Origin(dataclasses.replace(origin.checkpoint, seen=[]), "0" * 64)
+    if change == "other sizes":
+        images = own.images.repeat(2, 1).repeat(2, 2)
+        own = dataclasses.replace(own, images=images)
+    folder = config_in(tmp_path, "dataset=folder", "protocol=holdout")
+    message = refusal(lambda: check_unseen(origin, folder, split_of(own)))
+    assert "was trained on other parts of folder, perhaps on images that this run is judged on" in message
+    check_unseen(origin, config_in(tmp_path), split_of(own))
+
+
+def test_checkpoints_keep_what_was_seen_along_the_chain(tmp_path, trained, source):
+    first = load_checkpoint(trained.files.best)
+    (own,) = first.seen
+    assert own["form"] == "48 x 48, crop none" and own["images"].dtype == torch.int64
+    expected = [int.from_bytes(h[:8], "little", signed=True) for h in image_hashes(trained.split.train.images)]
+    assert own["images"].tolist() == expected
+    path = kept(dataclasses.replace(source, seen=first.seen, run="first"), tmp_path)
+    second = trainer_in(tmp_path, "max_epoch_num=1", "sample_faces=77", "sample_seed=3", f"init_from={path}")
+    second.fit()
+    checkpoint = load_checkpoint(second.files.best)
+    assert [past.run for past in pasts(checkpoint)] == [checkpoint.run, "first"]
+    assert torch.equal(checkpoint.seen[1]["images"], own["images"]) and len(checkpoint.seen[0]["images"]) == 77
+    again = trainer_in(tmp_path / "again", "max_epoch_num=1", "sample_faces=77", "sample_seed=3")
+    again.resume(checkpoint)
+    assert again.seen == checkpoint.seen and again.origin == checkpoint.origin
+    old = dataclasses.replace(checkpoint, seen=[])  # begun before there were digests
+    again.resume(old)
+    assert torch.equal(again.seen[0]["images"], checkpoint.seen[0]["images"])
+    assert [past.form for past in pasts(old)] == ["", ""]
+
+
+def test_images_larger_than_memory_are_hashed_one_by_one(tmp_path):
+    faces = faces_of()
+
+    class Watched(np.ndarray):
+        largest = 0
+
+        def __getitem__(self, which):
+            found = np.asarray(super().__getitem__(which))
+            Watched.largest = max(Watched.largest, found.size)
+            return found
+
+    picked = dataclasses.replace(faces, images=Picked(faces.images.view(Watched), np.arange(40)))
+    config = config_in(tmp_path)
+    assert torch.equal(seen_in(picked, config)["images"], seen_in(faces, config)["images"])
+    assert Watched.largest == 24 * 24
+
+
+@pytest.mark.parametrize(
+    "seen", [[7], [{}], [{"form": 1, "images": torch.zeros(2, dtype=torch.int64)}],
+             [{"form": "x", "images": torch.zeros(2)}], [{"form": "x", "images": [1]}], {"form": "x"}]
+)  # fmt: skip
+def test_digests_of_another_kind_are_refused(tmp_path, source, seen):
+    path = kept(dataclasses.replace(source, seen=seen), tmp_path)
+    assert refusal(lambda: load_checkpoint(path)).startswith(f"{path}: 'seen' is not ")
 
 
 def test_a_learner_refuses_what_its_origin_was_trained_on(tmp_path, trained):

@@ -105,8 +105,8 @@ def run(config: Config, jobs: int = 1, team: Team = ALONE) -> RunFiles:
                 raise UserError("judge_test is false: every fold tests what others train on; leave it true")
         learner = Learner(config, splits[0].train, team=team)
         if learner.origin is not None:
-            for split in splits[1:]:
-                check_unseen(learner.origin, config, split.train)
+            for split in splits:
+                check_unseen(learner.origin, config, split)
     files = team.led(lambda: new_run(config) if begun is None else run_files(begun, config))
     team.remember(files.name)
     if len(splits) > 1:

@@ -24,6 +24,8 @@ from utils.optim import Plateau
 from utils.predictions import softmax
 from utils.runs import RunFiles
 from utils.runtime import StopRequest, environment
+from utils.seen import seen_in
+from utils.transfer import check_unseen
 from Visualization.figures import training_curves_figure
 from Visualization.saving import save_figure
 
@@ -70,7 +72,10 @@ class Trainer:
         self.metrics: dict[str, Any] = {}
         self.data = {name: part.fingerprint() for name, part in (("train", split.train), ("val", split.val))}
         self.environment = environment()
-        self.origin = {} if learner.origin is None else learner.origin.identity()
+        self.origin, self.seen = {}, [seen_in(split.train, learner.config)]
+        if learner.origin is not None:
+            check_unseen(learner.origin, learner.config, split)
+            self.origin, self.seen = learner.origin.identity(), self.seen + learner.origin.checkpoint.seen
 
     def fit(self) -> None:
         """Train to the last epoch or until validation has stopped rising.
@@ -164,7 +169,7 @@ class Trainer:
         learner.optimizer.load_state_dict(checkpoint.optimizer)
         learner.plateau = Plateau(**checkpoint.scheduler)
         self.progress, self.metrics = Progress(**checkpoint.progress), checkpoint.metrics
-        self.origin = checkpoint.origin
+        self.origin, self.seen = checkpoint.origin, checkpoint.seen or self.seen
 
     def _read_steps(self) -> None:
         """Add to the sums what the steps since the last look have told.
@@ -245,6 +250,7 @@ class Trainer:
             progress=dataclasses.asdict(progress),
             environment=self.environment,
             origin=self.origin,
+            seen=self.seen,
         )
         save_checkpoint(checkpoint, *paths)
 

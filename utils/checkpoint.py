@@ -42,6 +42,7 @@ _BROKEN = (
 _KINDS = {"run": str, "config": dict, "classes": list, "epoch": int, "step": int, "model": dict} | dict.fromkeys(
     ("metrics", "selection", "data", "optimizer", "scheduler", "progress", "environment", "origin"), dict
 )
+_KINDS["seen"] = list
 # Where a zip file says how long its closing comment is: 20 bytes into the end record, which is 22 bytes long.
 _END_RECORD, _COMMENT_LENGTH = 22, 20
 
@@ -62,6 +63,8 @@ class Checkpoint:
         optimizer, scheduler, progress: what resuming needs besides.
         environment: versions and machine.
         origin: the run whose weights this one began with, see `utils.transfer.Origin`; empty where there is none.
+        seen: the images of its training part, then those of what it began with, and so on, each as
+            `utils.seen.seen_in` tells them; as far as they are known.
     """
 
     run: str
@@ -79,6 +82,7 @@ class Checkpoint:
     progress: dict[str, Any]
     environment: dict[str, Any]
     origin: dict[str, Any] = dataclasses.field(default_factory=dict)
+    seen: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     def judged_weights(self) -> dict[str, torch.Tensor]:
         """The weights that validation judged: the averaged ones where there are any."""
@@ -203,7 +207,8 @@ def _refuse_calls(archive: zipfile.ZipFile) -> None:
 
 def _parsed(plain: dict[str, Any], path: Path) -> Checkpoint:
     names = [f.name for f in dataclasses.fields(Checkpoint)]
-    plain.setdefault("origin", {})  # files of the first version have none
+    for name, nothing in (("origin", {}), ("seen", [])):
+        plain.setdefault(name, nothing)  # files of the first versions have none
     missing = [name for name in names if name not in plain]
     if missing:
         raise UserError(f"{path}: lacks '{missing[0]}'")
@@ -213,6 +218,8 @@ def _parsed(plain: dict[str, Any], path: Path) -> Checkpoint:
     for tensor in _tensors(plain):
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise UserError(f"{path}: holds a tensor that is larger than its data; refused")
+    if not all(map(_are_digests, plain["seen"])):
+        raise UserError(f"{path}: 'seen' is not a list of digests of images")
     values = {name: plain[name] for name in names}
     values["config"] = config_from_dict(plain["config"], str(path))
     values["classes"] = tuple(map(str, plain["classes"]))
@@ -224,6 +231,14 @@ def _parsed(plain: dict[str, Any], path: Path) -> Checkpoint:
             if not isinstance(tensor, torch.Tensor) or not torch.isfinite(tensor).all():
                 raise UserError(f"{path}: weight '{name}' is not finite")
     return checkpoint
+
+
+def _are_digests(seen: Any) -> bool:
+    """Whether this is what `utils.seen.seen_in` makes."""
+    if not isinstance(seen, dict) or not isinstance(seen.get("form"), str):
+        return False
+    images = seen.get("images")
+    return isinstance(images, torch.Tensor) and images.dtype == torch.int64 and images.ndim == 1
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:

@@ -11,11 +11,12 @@ from torch import nn
 from utils.augment import VIEWS, view_batch
 from utils.checkpoint import Checkpoint, checkpoint_hash, load_checkpoint, rebuild_model
 from utils.config import Config
-from utils.datasets.duplicates import copied_from
+from utils.datasets.duplicates import copied_from, image_digests
 from utils.datasets.faces import Faces, Images, Split
 from utils.errors import UserError
 from utils.predictions import Predictions, softmax
 from utils.runtime import autocast, find_device, memory_format, placed
+from utils.seen import form_of, pasts
 
 # Images in one forward pass: enough to be fast, small enough for 224 px on a laptop.
 MOST_IMAGES, MOST_PIXELS = 256, 2_000_000
@@ -141,7 +142,7 @@ class Recognizer:
     def predict_elsewhere(
         self,
         faces: Faces,
-        dataset: str,
+        other: Config,
         *,
         views: int | None = None,
         between_batches: Callable[[], None] = lambda: None,
@@ -150,24 +151,27 @@ class Recognizer:
 
         Args:
             faces: all images.
-            dataset: what the set is called.
+            other: the settings that they were read with.
             views, between_batches: as for `predict`.
 
         Raises:
-            UserError: other classes, or the network (or what it began with) was trained on this data set.
+            UserError: other classes; or the network (or what it began with) was trained on one of these images, or on
+                this data set and nobody knows on which images.
         """
+        dataset = other.dataset
         if faces.classes != self.classes:
             raise UserError(
                 f"{self.path}: knows {', '.join(self.classes)}; {dataset} has {', '.join(faces.classes)}; "
                 "taxonomy=fer2013 brings another set to FER2013's classes"
             )
-        trained_on = [self.config.dataset]
-        origin = self.checkpoint.origin
-        while origin:
-            trained_on.append(origin["dataset"])
-            origin = origin["origin"]
-        if dataset in trained_on:
-            raise UserError(f"{self.path}: was trained on {dataset} itself, so all its images are no test of it")
+        history, form = list(pasts(self.checkpoint)), form_of(faces, other)
+        digests = image_digests(faces.images) if any(past.form == form for past in history) else np.empty(0, np.int64)
+        for past in history:
+            if past.form == form and (met := int(np.isin(digests, past.images).sum())):
+                raise UserError(f"{self.path}: was trained on {met} of these {len(faces)} images, so they are no test")
+            if past.form != form and past.dataset == dataset:
+                raise UserError(f"{self.path}: was trained on {dataset} itself, so all its images are no test of it")
+        trained_on = [past.dataset for past in history]
         views = self.config.views if views is None else views
         logits = predict(self.model, faces.images, self.config, views=views, between_batches=between_batches)
         meta = _identity(self.checkpoint, self.config) | {

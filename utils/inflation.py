@@ -105,7 +105,7 @@ def _networks(dump: Predictions) -> list[Mapping[str, Any]]:
 def _unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     configs = [network.get("config") or {} for network in (one, other)]
     origins = [(network.get("origin") or {}) for network in (one, other)]
-    if keys := differing(*configs, FREE):
+    if keys := differing(configs[0], configs[1], FREE):
         return f"{keys[0]} {configs[1][keys[0]]}, not {configs[0][keys[0]]}"
     if origins[0].get("checkpoint") != origins[1].get("checkpoint"):
         return f"begins with {origins[1].get('run', 'fresh weights')}, not {origins[0].get('run', 'fresh weights')}"

@@ -6,17 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from models import model_info
 from utils.checkpoint import Checkpoint, checkpoint_hash, load_checkpoint
 from utils.config import Config
-from utils.datasets.faces import Faces
+from utils.datasets.duplicates import image_digests
+from utils.datasets.faces import Split
 from utils.errors import UserError
 from utils.runs import find_run
+from utils.seen import form_of, pasts
+from utils.splits.leaks import keeps_apart
 
 NONE = "none"
+ANY_SET = "folder"  # the name of every set of the user's own
 # What makes it another network if it differs.
 SHAPE = ("arch", "stem", "mask_activation", "in_channels")
 
@@ -85,25 +90,42 @@ def _refuse_checkpoint(weights: str) -> None:
         raise UserError(f"weights: {path} is a checkpoint of this project; init_from={path} begins with it")
 
 
-def check_unseen(origin: Origin, config: Config, train: Faces) -> None:
+def check_unseen(origin: Origin, config: Config, split: Split) -> None:
     """The weights must not have been trained on what this run is judged on.
 
     Args:
         origin: what it begins with.
         config: of this run.
-        train: its training part.
+        split: of this run. Copies of its test images that stand in its own training part are no secret of its origin.
 
     Raises:
-        UserError: they, or what they began with, were trained on another part of the same data set.
+        UserError: they, or what they began with, were trained on images of its other parts; or on other images of the
+            same data set, where that keeps people apart; or, where nobody knows on which images, on another part of it.
     """
-    past: Mapping[str, Any] = origin.identity()
-    while past:
-        if past["dataset"] == config.dataset and past["train"] != train.fingerprint():
-            raise UserError(
-                f"init_from: {past['run']} was trained on other parts of {config.dataset}, perhaps on images that this "
-                "run is judged on; begin with a run on another data set, or on this very split"
-            )
-        past = past["origin"]
+    form, known = form_of(split.train, config), list(pasts(origin.checkpoint))
+    own, judged = np.empty(0, np.int64), np.empty(0, np.int64)
+    if any(past.form == form for past in known):
+        own = image_digests(split.train.images)
+        parts = [image_digests(part.images) for name, part in split.parts().items() if name != "train"]
+        judged = np.concatenate(parts)
+        judged = judged[~np.isin(judged, own)]
+    for past in known:
+        other = past.dataset == config.dataset and past.train != split.train.fingerprint()
+        what = ""
+        if past.form != form:
+            what = f"other parts of {config.dataset}, perhaps on images that this run is judged on" if other else ""
+        elif met := int(np.isin(judged, past.images).sum()):
+            what = f"{met} images of this run's val and test parts"
+        elif other and config.dataset != ANY_SET and keeps_apart(split) and _differ(own, past.images):
+            what = f"other parts of {config.dataset}, perhaps on people that this run is judged on"
+        if what:
+            hint = "begin with a run on another data set, or on this very split"
+            raise UserError(f"init_from: {past.run} was trained on {what}; {hint}")
+
+
+def _differ(own: np.ndarray, theirs: np.ndarray) -> bool:
+    """Whether these digests are not of the same images."""
+    return not np.array_equal(np.unique(own), np.unique(theirs))
 
 
 def begin_with(model: nn.Module, origin: Origin, config: Config, classes: tuple[str, ...]) -> str:

@@ -13,6 +13,11 @@ def image_hashes(images: Iterable[np.ndarray]) -> list[bytes]:
     return [hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest() for image in images]
 
 
+def image_digests(images: Iterable[np.ndarray]) -> np.ndarray:
+    """int64 [N]: the first 8 bytes of `image_hashes`, to be kept and compared."""
+    return np.frombuffer(b"".join(digest[:8] for digest in image_hashes(images)), dtype="<i8").astype(np.int64)
+
+
 def copied_from(part: Faces, other: Faces) -> np.ndarray:
     """bool [len(part)]: which images of ``part`` have an exact copy in ``other``."""
     known = set(image_hashes(other.images))

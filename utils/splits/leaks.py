@@ -85,6 +85,13 @@ def check_judged_once(splits: Sequence[Split]) -> None:
                 raise UserError(f"{place(split)}: image '{identity}' is judged in no fold")
 
 
+def keeps_apart(split: Split) -> bool:
+    """Whether it is known that nobody on the training images is on the others."""
+    people = {name: None if part.subjects is None else set(part.subjects) for name, part in split.parts().items()}
+    train = people.pop("train")
+    return train is not None and all(others is not None and not train & others for others in people.values())
+
+
 def place(split: Split) -> str:
     """Which split this is, for the start of a message."""
     return f"{split.protocol.partition(':')[0]}, fold '{split.name}'"
