@@ -15,7 +15,7 @@ from utils.predictions import Predictions, load_predictions, save_predictions
 from utils.report import judge, over_persons, scores_table
 from utils.runs import RunFiles, find_run, list_runs
 from utils.runtime import StopRequest
-from utils.splits import Split, load_faces, load_splits
+from utils.splits import Split, load_every, load_splits
 
 # The settings that decide which images stand in which part: runs that share them share the data.
 OF_THE_DATA = (
@@ -95,6 +95,8 @@ class Dumper:
     def dump_on(self, name: str, other: Config) -> None:
         """Judge a run on all images of the data set that ``other`` names: ``saved/results/<run>.on_<data set>.npz``.
 
+        What differs from the set as it comes (classes, crop, labels, whose folder) stands in the name too.
+
         Raises:
             UserError: a run of folds, other classes, or a data set that the network has been trained on.
         """
@@ -103,11 +105,11 @@ class Dumper:
         recognizer = Recognizer(path, device=self.device)
         config = recognizer.config  # as it was trained: the images of a folder are made to size
         other = dataclasses.replace(other, image_size=config.image_size, in_channels=config.in_channels)
-        faces = load_faces(other)
+        faces = load_every(other)
         predictions = recognizer.predict_elsewhere(faces, other, views=self.views, between_batches=self.stop.check)
         run, fold = recognizer.checkpoint.run, recognizer.path.parent.name
         run = f"{run}.{fold}" if recognizer.path.parent.parent.name == run else run
-        self._write(predictions, self._target(run, f"on_{other.dataset}"))
+        self._write(predictions, self._target(run, str(predictions.meta["split"])))
 
     def _dump_folds(self, files: RunFiles) -> None:
         folded = reopen(files, {})

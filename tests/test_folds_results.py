@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import FOLDED, SMALL, start_here
 from PIL import Image
+from test_fer2013 import all_rows, write_csv
 from test_folds import dump, fold
 
 from trainers import experiment, outcome
@@ -227,6 +228,11 @@ def elsewhere(copied_folds) -> tuple[Path, str, list[str]]:
     return folder, str(fold(folder, run, 1) / "best.pt"), rows
 
 
+def run_of(folder: Path) -> str:
+    (run,) = runs_in(folder)
+    return run
+
+
 def test_a_network_is_judged_on_all_images_of_another_set(elsewhere, monkeypatch):
     folder, checkpoint, rows = elsewhere
     done = start_here(folder, "gen_results.py", checkpoint, "--on", "other.json")
@@ -238,7 +244,8 @@ def test_a_network_is_judged_on_all_images_of_another_set(elsewhere, monkeypatch
     assert found.classes == FER2013_CLASSES and found.meta["dataset"] == "folder"
     assert [FER2013_CLASSES[target] for target in found.targets] == [i.partition("/")[0] for i in found.ids]
     protocol = "elsewhere: trained on sample, judged on all of folder"
-    assert (found.meta["protocol"], found.meta["split"]) == (protocol, "on_folder")
+    assert (found.meta["protocol"], found.meta["split"]) == (protocol, "on_folder-other-fer2013")
+    assert file.name == f"{run_of(folder)}.fold-01.on_folder-other-fer2013.npz"
     assert protocol in done.stdout and "over 4 persons" in done.stdout
     monkeypatch.chdir(folder)
     faces = load_faces(load_config("other.json", ["image_size=24", "in_channels=1"]))
@@ -279,16 +286,46 @@ def test_elsewhere_is_not_where_it_was_trained(elsewhere):
         assert done.returncode == 2 and f"was trained on {count} images" in done.stderr
 
 
+def test_a_hint_is_given_only_where_it_helps(elsewhere):
+    folder, checkpoint, rows = elsewhere
+    (folder / "other" / "sad").rename(folder / "other" / "bored")
+    (folder / "other" / "groups.csv").write_text("\n".join(["file,group", *rows]).replace("sad/", "bored/"))
+    done = start_here(folder, "gen_results.py", checkpoint, "--on", "other.json", "taxonomy=own")
+    names = ", ".join(sorted({"bored", *FER2013_CLASSES} - {"sad"}))
+    assert (done.returncode, done.stderr) == (
+        2, f"{checkpoint}: knows {', '.join(FER2013_CLASSES)}; folder has {names}\n"
+    )  # fmt: skip
+
+
+def test_fer2013_is_judged_with_all_its_parts_and_each_variant_has_a_name_of_its_own(elsewhere):
+    folder, checkpoint, _ = elsewhere
+    write_csv(folder / "fer" / "fer2013.csv", ["emotion", "pixels", "Usage"], all_rows())
+    on = ("--on", "other.json", "dataset=fer2013", "data_path=fer")
+    assert start_here(folder, "gen_results.py", checkpoint, *on, "taxonomy=own").returncode == 0
+    kept = load_predictions(folder / f"saved/results/{run_of(folder)}.fold-01.on_fer2013.npz")
+    assert len(kept.ids) == len(set(kept.ids)) == len(all_rows())
+    assert {identity.partition("/")[0] for identity in kept.ids} == {"train", "val", "test"}
+    assert start_here(folder, "gen_results.py", checkpoint, *on, "taxonomy=no_contempt").returncode == 0
+    assert start_here(folder, "gen_results.py", checkpoint, "--on", "other.json").returncode == 0
+    names = sorted(path.name.partition(".on_")[2] for path in folder.glob("saved/results/*.on_*"))
+    assert names == ["fer2013-no_contempt.npz", "fer2013.npz", "folder-other-fer2013.npz"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("RUN", "--on", "other.json"), "has a network for each fold; name the checkpoint file of one"),
-        (("FILE", "--on", "other.json", "taxonomy=own"), "taxonomy=fer2013 brings another set to FER2013's classes"),
-        (("FILE", "--on", "other.json", "dataset=fer2013"), "fer2013 comes in parts of its own; they are not pooled"),
+        (
+            ("FILE", "--on", "other.json", "taxonomy=own"),
+            f"knows {', '.join(FER2013_CLASSES)}; folder has {', '.join(sorted(FER2013_CLASSES))}; "
+            "taxonomy=fer2013 brings them to those of the network\n",
+        ),
+        (("FILE", "--on", "other.json", "crop=box"), "crop box: a box for jaffe; this run reads folder"),
+        (("FILE", "--on", "other.json", "label_source=ferplus"), "label_source ferplus: FER+ has votes on fer2013"),
         (("FILE", "--on", "nowhere.json"), "nowhere.json: no such file"),
         (("FILE", "--on", "other.json", "data_path=nowhere"), "nowhere: no images here"),
     ],
-    ids=["a run of folds", "other classes", "fer2013", "no file", "no data"],
+    ids=["a run of folds", "other classes", "a crop", "labels", "no file", "no data"],
 )
 def test_what_cannot_be_judged_elsewhere(elsewhere, arguments, message):
     folder, checkpoint, _ = elsewhere

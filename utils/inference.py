@@ -13,6 +13,7 @@ from utils.checkpoint import Checkpoint, checkpoint_hash, load_checkpoint, rebui
 from utils.config import Config
 from utils.datasets.duplicates import copied_from, image_digests
 from utils.datasets.faces import Faces, Images, Split
+from utils.datasets.taxonomy import TAXONOMIES, in_taxonomy
 from utils.errors import UserError
 from utils.predictions import Predictions, softmax
 from utils.runtime import autocast, find_device, memory_format, placed
@@ -160,10 +161,10 @@ class Recognizer:
         """
         dataset = other.dataset
         if faces.classes != self.classes:
-            raise UserError(
-                f"{self.path}: knows {', '.join(self.classes)}; {dataset} has {', '.join(faces.classes)}; "
-                "taxonomy=fer2013 brings another set to FER2013's classes"
-            )
+            helps = [name for name in TAXONOMIES if _classes_in(faces, name) == self.classes]
+            hint = f"; taxonomy={helps[0]} brings them to those of the network" if helps else ""
+            sides = f"knows {', '.join(self.classes)}; {dataset} has {', '.join(faces.classes)}"
+            raise UserError(f"{self.path}: {sides}{hint}")
         history, form = list(pasts(self.checkpoint)), form_of(faces, other)
         digests = image_digests(faces.images) if any(past.form == form for past in history) else np.empty(0, np.int64)
         for past in history:
@@ -178,13 +179,33 @@ class Recognizer:
             "dataset": dataset,
             "checkpoint": self.hash,
             "data": faces.fingerprint(),
-            "split": f"on_{dataset}",
+            "split": f"on_{_variant(other)}",
             "protocol": f"elsewhere: trained on {' and '.join(trained_on)}, judged on all of {dataset}",
             "views": views,
         }
         if faces.subjects is not None:
             meta["subjects"] = dict(zip(faces.ids, faces.subjects, strict=True))
         return Predictions(logits, faces.labels, faces.ids, faces.classes, meta)
+
+
+def _classes_in(faces: Faces, taxonomy: str) -> tuple[str, ...]:
+    """The classes that ``faces`` would have; none where they do not fit."""
+    try:
+        return in_taxonomy(faces, taxonomy).classes
+    except UserError:
+        return ()
+
+
+def _variant(other: Config) -> str:
+    """The data set, and what differs in these settings from the set as it comes; fit for the name of a file."""
+    names = [other.dataset]
+    if other.dataset == "folder":
+        names.append(Path(other.data_path).resolve().name)
+    for key in ("taxonomy", "crop", "label_source"):
+        names += [str(getattr(other, key))] if getattr(other, key) not in ("own", "none") else []
+    if other.label_source != "own":
+        names += ["majority"] * (other.ferplus_policy == "majority") + ["train"] * (other.ferplus_parts == "train")
+    return "-".join("".join(c if c.isascii() and (c.isalnum() or c in "._") else "_" for c in n)[:60] for n in names)
 
 
 def _identity(checkpoint: Checkpoint, config: Config) -> dict[str, object]:

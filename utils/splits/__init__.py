@@ -4,14 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from utils.config import Config
-from utils.datasets.faces import Faces, Split
+from utils.datasets.faces import Faces, Split, pooled
 from utils.datasets.sources import SOURCES, Source
 from utils.datasets.taxonomy import in_taxonomy
 from utils.errors import UserError
 from utils.splits.protocols import given, holdout, kfold, loso, random_folds
 from utils.splits.split_file import load_split_file
 
-__all__ = ["Split", "load_faces", "load_splits"]
+__all__ = ["Split", "load_every", "load_faces", "load_splits"]
 
 NOT_ASKED = "none"
 
@@ -56,12 +56,29 @@ def load_faces(config: Config) -> Faces:
     return in_taxonomy(source.whole(config), config.taxonomy)
 
 
+def load_every(config: Config) -> Faces:
+    """All images of the data set to be judged, never to be dealt out: where it comes in parts of its own, all of them.
+
+    Raises:
+        UserError: as `load_faces`, or settings that are for other sets.
+    """
+    _check_labels_and_crop(config)
+    source = SOURCES[config.dataset]
+    if source.whole is None and source.official is not None:
+        return in_taxonomy(pooled(source.official(config).parts()), config.taxonomy)
+    return load_faces(config)
+
+
 def _check_protocol(config: Config, source: Source) -> None:
     possible = ["official"] if source.official else []
     possible += ["loso", "kfold", "holdout", "random"] if source.whole else []
     possible += ["files"] if source.files else []
     if config.protocol not in possible:
         raise UserError(f"protocol {config.protocol}: not for {config.dataset}; expected one of {', '.join(possible)}")
+    _check_labels_and_crop(config)
+
+
+def _check_labels_and_crop(config: Config) -> None:
     if config.label_source != "own" and config.dataset != "fer2013":
         raise UserError(
             f"label_source {config.label_source}: FER+ has votes on fer2013; this run reads {config.dataset}"
