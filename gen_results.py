@@ -122,7 +122,7 @@ class Dumper:
             print(f"{target}: up to date")
             return
         folds = [self._predict(r, split) for r, split in zip(recognizers, folded.splits, strict=True)]
-        self._write(pool(folds, identity_of(files)), target)
+        self._write(pool(folds, identity_of(files), folded.images()), target)
 
     def _predict(self, recognizer: Recognizer, split: Split) -> Predictions:
         return recognizer.predict(split, self.part, views=self.views, between_batches=self.stop.check)

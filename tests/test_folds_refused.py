@@ -15,6 +15,7 @@ from utils.config import load_config
 from utils.errors import TrainingError
 from utils.predictions import load_predictions
 from utils.splits import load_splits
+from utils.splits.split_file import save_split_file
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
@@ -111,6 +112,21 @@ def test_changed_data_are_refused(copied_folds):
     assert refusal(folder, "--resume", run) == f"saved/checkpoints/{run}: the data have changed since it began"
     settings.write_text(json.dumps({"config": shared["config"]}))
     assert "the data have changed" in refusal(folder, "--resume", run)
+
+
+def test_other_folds_than_it_began_with_are_refused(copied_folds, monkeypatch):
+    """A split file that is whole, of this protocol and these data, and with its folds in another order."""
+    folder, run = copied_folds
+    drop(folder, run, 3)
+    splits = folder / "saved/checkpoints" / run / "splits.json"
+    seal = json.loads(splits.read_text())["sha256"]
+    assert seal == json.loads((splits.parent / "run.json").read_text())["splits"]
+    others = load_splits(load_config(None, FOLDED))[::-1]
+    assert save_split_file(splits, others, "sample") != seal
+    expected = f"saved/checkpoints/{run}/splits.json: not the one that the run began with; run.json has its hash"
+    assert refusal(folder, "--resume", run) == expected
+    done = start_here(folder, "gen_results.py", run)
+    assert (done.returncode, done.stderr) == (2, f"{expected}\n")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}"])

@@ -17,8 +17,8 @@ PERSON = np.array([int(identity[1:3]) for identity in sorted(FACES.ids)])
 @pytest.fixture
 def pair() -> tuple[Predictions, Predictions]:
     """(persons apart, the same people in train and test), the latter in another order of images."""
-    mixed = pool(folds("random", seed=7), SHARED)
-    return pool(folds(), SHARED), mixed.part(np.random.default_rng(0).permutation(len(mixed.ids)))
+    mixed = pool(folds("random", seed=7), SHARED, FACES.ids)
+    return pool(folds(), SHARED, FACES.ids), mixed.part(np.random.default_rng(0).permutation(len(mixed.ids)))
 
 
 def changed(predictions: Predictions, **meta) -> Predictions:
@@ -61,7 +61,7 @@ def test_names_of_networks(pair):
     assert network_name(apart) == "tiny_resnet, from scratch" == inflation(*pair).name
     assert network_name(changed(apart, weights="imagenet")) == "tiny_resnet, from imagenet"
     assert network_name(changed(apart, origin={"dataset": "fer2013"})) == "tiny_resnet, from FER2013"
-    both = combine([apart, pool(folds(seed=3), SHARED)], ["one", "two"])
+    both = combine([apart, pool(folds(seed=3), SHARED, FACES.ids)], ["one", "two"])
     assert network_name(both) == "average of 2"
 
 
@@ -125,12 +125,16 @@ def test_the_same_origin_under_another_name_and_another_machine_are_no_differenc
 
 def averages(*archs: str) -> Predictions:
     """What `combine` makes of random folds of these networks."""
-    members = [changed(pool(folds("random", seed=n + 5), SHARED), config={"arch": a}) for n, a in enumerate(archs)]
+    members = [
+        changed(pool(folds("random", seed=n + 5), SHARED, FACES.ids), config={"arch": a}) for n, a in enumerate(archs)
+    ]
     return combine(members, list(archs))
 
 
 def test_averages_are_compared_member_by_member():
-    members = [changed(pool(folds(seed=n), SHARED), config={"arch": arch}) for n, arch in enumerate(("one", "two"))]
+    members = [
+        changed(pool(folds(seed=n), SHARED, FACES.ids), config={"arch": arch}) for n, arch in enumerate(("one", "two"))
+    ]
     apart = combine(members, ["first", "second"])
     assert inflation(apart, averages("two", "one")).name == "average of 2"
     message = "ensemble: another network than ensemble: "

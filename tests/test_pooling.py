@@ -56,7 +56,7 @@ def folds(protocol: str = "kfold", part: str = "test", seed: int = 0) -> list[Pr
 
 def test_every_image_stands_in_the_pooled_dump_once_with_what_its_fold_said():
     parts = folds()
-    pooled = pool(parts, SHARED)
+    pooled = pool(parts, SHARED, FACES.ids)
     assert pooled.ids == sorted(FACES.ids) and pooled.classes == CLASSES
     for number, part in enumerate(parts):
         for index, identity in enumerate(part.ids):
@@ -69,7 +69,7 @@ def test_every_image_stands_in_the_pooled_dump_once_with_what_its_fold_said():
 
 
 def test_what_a_pooled_dump_says_of_its_folds():
-    meta = pool(folds(), SHARED).meta
+    meta = pool(folds(), SHARED, FACES.ids).meta
     assert [fold["fold"] for fold in meta["folds"]] == [split.name for split in SPLITS["kfold"]]
     assert [fold["epoch"] for fold in meta["folds"]] == [0, 1, 2, 3]
     assert meta["training_seconds"] == 42 and (meta["data"], meta["splits"]) == ("all of it", "a hash")
@@ -85,7 +85,7 @@ def test_what_a_pooled_dump_says_of_its_folds():
 def test_validation_ids_begin_with_their_fold_because_an_image_may_validate_twice():
     parts = folds(part="val")
     parts[1] = dataclasses.replace(parts[1], ids=[*parts[1].ids[:-1], parts[0].ids[0]])
-    pooled = pool(parts, SHARED)
+    pooled = pool(parts, SHARED, FACES.ids)
     expected = sorted(f"{part.meta['fold']}/{identity}" for part in parts for identity in part.ids)
     assert pooled.ids == expected and set(pooled.meta["fold_of"]) == set(expected)
     assert "subjects" not in pooled.meta and pooled.meta["copies_in_train"] == []
@@ -97,7 +97,9 @@ def test_folds_of_another_run_are_refused(key):
     parts = folds()
     other = {"config": {"lr": 2}}.get(key, "another")
     parts[2] = dataclasses.replace(parts[2], meta={**parts[2].meta, key: other})
-    assert refusal(lambda: pool(parts, SHARED)) == "fold fold-03 of kfold: of another run, or with other views"
+    assert (
+        refusal(lambda: pool(parts, SHARED, FACES.ids)) == "fold fold-03 of kfold: of another run, or with other views"
+    )
 
 
 def test_where_a_fold_was_trained_may_differ():
@@ -107,27 +109,40 @@ def test_where_a_fold_was_trained_may_differ():
         parts[number] = dataclasses.replace(
             parts[number], meta={**parts[number].meta, "config": {**config, key: value}}
         )
-    assert len(pool(parts, SHARED).ids) == len(FACES)
+    assert len(pool(parts, SHARED, FACES.ids).ids) == len(FACES)
 
 
 def test_folds_of_other_shapes_are_refused():
     for change in ({"classes": ("a", "b", "c")}, {"logits": folds()[3].logits[:1]}):
         parts = folds()
         parts[3] = dataclasses.replace(parts[3], **change)
-        assert refusal(lambda parts=parts: pool(parts, SHARED)).startswith("fold fold-04 of kfold: of another run")
+        assert refusal(lambda parts=parts: pool(parts, SHARED, FACES.ids)).startswith(
+            "fold fold-04 of kfold: of another run"
+        )
 
 
 def test_an_image_judged_in_two_folds_is_refused():
     parts = folds()
     parts[1] = dataclasses.replace(parts[1], ids=[parts[0].ids[0], *parts[1].ids[1:]])
-    assert refusal(lambda: pool(parts, SHARED)) == "kfold: an image is judged in two folds"
+    assert refusal(lambda: pool(parts, SHARED, FACES.ids)) == "kfold: an image is judged in two folds"
+
+
+def test_an_image_judged_in_no_fold_is_refused():
+    parts = folds()
+    gone = parts[2].ids[-1]
+    parts[2] = parts[2].part(np.arange(len(parts[2].ids) - 1))
+    message = refusal(lambda: pool(parts, SHARED, FACES.ids))
+    assert message == f"kfold: image '{gone}' is judged in no fold (1 in all)"
+    assert "judged in no fold" in refusal(lambda: pool(folds()[:3], SHARED, FACES.ids))
+    validation = folds(part="val")  # of which not every image need be in a fold's
+    assert pool(validation[:3], SHARED, FACES.ids).meta["split"] == "val"
 
 
 def test_persons_are_told_where_every_fold_knows_them():
     parts = folds()
     nobody = {key: value for key, value in parts[1].meta.items() if key != "subjects"}
     parts[1] = dataclasses.replace(parts[1], meta=nobody)
-    assert "subjects" not in pool(parts, SHARED).meta
+    assert "subjects" not in pool(parts, SHARED, FACES.ids).meta
 
 
 def test_the_data_of_runs_on_one_set_are_the_same_whatever_the_folds():
@@ -154,7 +169,7 @@ def by_hand(predictions: Predictions) -> dict[str, bool]:
 
 
 def test_spread_over_folds_and_persons():
-    pooled = pool(folds(), SHARED)
+    pooled = pool(folds(), SHARED, FACES.ids)
     found, right = spread(pooled), by_hand(pooled)
     shares = [np.mean([right[i] for i in split.test.ids]) for split in SPLITS["kfold"]]
     assert found.folds == pytest.approx(shares) and len(set(shares)) > 1
@@ -180,12 +195,12 @@ def test_spread_of_what_has_neither_folds_nor_persons():
     found = spread(bare)
     assert (found.folds, found.persons, found.interval, spread_text(found)) == ((), (), None, "")
     assert np.isnan(found.mean) and np.isnan(found.sd)
-    validation = spread(pool(folds(part="val"), SHARED))
+    validation = spread(pool(folds(part="val"), SHARED, FACES.ids))
     assert len(validation.folds) == 4 and validation.interval is None and ";" not in spread_text(validation)
 
 
 def test_the_average_of_two_runs_on_the_same_folds_keeps_its_folds_and_persons():
-    members = [pool(folds(seed=seed), SHARED) for seed in (0, 1)]
+    members = [pool(folds(seed=seed), SHARED, FACES.ids) for seed in (0, 1)]
     average = combine(members, ["one", "two"])
     assert average.meta["fold_of"] == members[0].meta["fold_of"]
     found = spread(average)

@@ -216,6 +216,14 @@ def test_a_person_planted_on_both_sides_of_a_split_file_is_refused(tmp_path, pro
     assert refused("sample", NOWHERE, f"protocol={protocol}", f"split_file={file}").endswith("(its hash differs)")
 
 
+def test_a_split_file_of_one_split_has_one(tmp_path):
+    splits = load_splits(config("sample", NOWHERE, "protocol=holdout", "folds=4"))
+    twice = [*splits, dataclasses.replace(splits[0], name="again")]
+    save_split_file(tmp_path / "splits.json", twice, "sample")
+    message = refused("sample", NOWHERE, "protocol=holdout", f"split_file={tmp_path / 'splits.json'}")
+    assert message == f"{tmp_path / 'splits.json'}: 2 folds; protocol holdout has one"
+
+
 def test_split_files_of_another_set_or_protocol_or_nowhere_are_refused(tmp_path):
     file = tmp_path / "splits.json"
     assert refused("sample", NOWHERE, "protocol=kfold", f"split_file={file}") == f"{file}: no such file"

@@ -24,7 +24,7 @@ from utils.runs import RunFiles, run_files
 from utils.runtime import StopRequest
 from utils.splits import load_splits
 from utils.splits.protocols import caution
-from utils.splits.split_file import save_split_file
+from utils.splits.split_file import save_split_file, split_file_hash
 
 PARTS = ("val", "test")
 PROGRAM = Path(__file__).resolve().parent.parent / "main_fer.py"
@@ -42,6 +42,10 @@ class FoldedRun:
     def dumps(self, part: str) -> list[Path]:
         """Where the predictions of each fold for ``part`` are, or will be."""
         return [self.files.fold(number + 1).dump(part) for number in range(len(self.splits))]
+
+    def images(self) -> set[str]:
+        """The ids of all images, each of which is to be judged."""
+        return {identity for part in self.splits[0].parts().values() for identity in part.ids}
 
     def unfinished(self) -> list[int]:
         """The folds, counted from 1, that have not been trained and judged to the end."""
@@ -68,13 +72,14 @@ def reopen(found: RunFiles, changes: dict[str, Any]) -> FoldedRun:
         changes: settings that replace the run's own.
 
     Raises:
-        UserError: its files are damaged, or the data are not those that it began with.
+        UserError: its files are damaged, or the data or the folds are not those that it began with.
     """
     config = dataclasses.replace(settings_of(found), **(changes | {"checkpoint_dir": str(found.checkpoints.parent)}))
-    whole = dataclasses.replace(config, split_file=str(found.splits)) if config.protocol != "official" else config
-    splits = load_splits(whole)
+    splits = load_splits(dataclasses.replace(config, split_file=str(found.splits)))
     if judged_data(splits) != identity_of(found)["data"]:
         raise UserError(f"{found.checkpoints}: the data have changed since it began")
+    if split_file_hash(found.splits) != identity_of(found)["splits"]:
+        raise UserError(f"{found.splits}: not the one that the run began with; {found.settings.name} has its hash")
     return FoldedRun(run_files(found.name, config), config, splits)
 
 
@@ -147,7 +152,7 @@ def pooled_dump(run: FoldedRun, part: str) -> Predictions:
     if missing := run.unfinished():
         names = ", ".join(map(str, missing))
         raise UserError(f"{run.files.checkpoints}: folds {names} are not finished; --resume {run.files.name}")
-    return pool([load_predictions(path) for path in run.dumps(part)], identity_of(run.files))
+    return pool([load_predictions(path) for path in run.dumps(part)], identity_of(run.files), run.images())
 
 
 def identity_of(files: RunFiles) -> dict[str, str]:

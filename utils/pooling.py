@@ -1,7 +1,7 @@
 """From the dumps of the folds to one in which every image is judged once; what persons and folds say about it."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,19 +16,20 @@ from utils.predictions import Predictions
 OF_A_FOLD = ("checkpoint", "data", "fold", "epoch", "training_seconds", "copies_in_train", "subjects")
 
 
-def pool(folds: Sequence[Predictions], identity: Mapping[str, str]) -> Predictions:
+def pool(folds: Sequence[Predictions], identity: Mapping[str, str], images: Collection[str]) -> Predictions:
     """The predictions of all folds as one dump.
 
     Args:
         folds: predictions for the same part (val or test) of each fold, in their order.
         identity: of what all folds share: ``data``, see `judged_data`, and ``splits``, the hash of their split file.
+        images: the ids of all images of the data.
 
     Returns:
         Predictions ordered by id. An image may validate in several folds, so ids of the validation part begin with the
         fold. ``meta``: as of one fold, and ``folds`` (name, checkpoint, epoch, seconds of each) and ``fold_of``.
 
     Raises:
-        UserError: folds of another network, other classes or views, or an image that is judged twice.
+        UserError: folds of another network, other classes or views, or an image that is judged twice or never.
     """
     first = folds[0]
     for fold in folds:
@@ -40,6 +41,8 @@ def pool(folds: Sequence[Predictions], identity: Mapping[str, str]) -> Predictio
     ids = [i if testing else f"{fold.meta['fold']}/{i}" for fold in folds for i in fold.ids]
     if len(set(ids)) != len(ids):
         raise UserError(f"{first.meta['run']}: an image is judged in two folds")
+    if testing and (missing := sorted(set(images) - set(ids))):
+        raise UserError(f"{first.meta['run']}: image '{missing[0]}' is judged in no fold ({len(missing)} in all)")
     meta = {key: value for key, value in first.meta.items() if key not in OF_A_FOLD}
     meta |= {
         "checkpoint": pooled_hash([fold.meta["checkpoint"] for fold in folds]),

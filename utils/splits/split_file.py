@@ -41,6 +41,15 @@ def save_split_file(path: Path, splits: Sequence[Split], dataset: str) -> str:
     return str(table["sha256"])
 
 
+def split_file_hash(path: Path) -> str:
+    """The hash that `save_split_file` gave to a file.
+
+    Raises:
+        UserError: not a split file, or changed by hand.
+    """
+    return _hash(_read(path))
+
+
 def load_split_file(
     path: Path,
     faces: Faces,
@@ -71,6 +80,8 @@ def load_split_file(
     index = {identity: number for number, identity in enumerate(faces.ids)}
     splits = [_split(path, fold, table["protocol"], faces, index) for fold in table["folds"]]
     try:
+        if word in SINGLE and len(splits) != 1:
+            raise UserError(f"{len(splits)} folds; protocol {word} has one")
         for split in splits:
             check_parts(split)
         if word in GROUPED or (word == "holdout" and faces.subjects is not None):
