@@ -2,12 +2,14 @@
 
 import copy
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, start_here
+from conftest import FOLDED, SMALL, start_here
 from test_training import StopAfter, assert_same_run, config_in, trainer_in
 from torch.nn import functional as F
 
@@ -202,6 +204,29 @@ def test_resuming_is_the_same_as_never_stopped_and_keeps_the_origin(tmp_path, so
     dump = Recognizer(second.files.best).predict(split, "test")
     assert dump.meta["origin"] == load_checkpoint(files.last).origin
     assert network_name(dump) == "tiny_resnet, from own pictures"
+
+
+def test_every_fold_begins_with_the_checkpoint_that_the_run_began_with(tmp_path, source):
+    """RUN/best.pt may be another one tomorrow."""
+    checkpoint, source = dataclasses.replace(load_checkpoint(source), seen=[]), tmp_path / "best.pt"
+    save_checkpoint(checkpoint, source)
+    settings = (*FOLDED, "max_epoch_num=1", f"init_from={source}")
+    assert start_here(tmp_path, "main_fer.py", *settings).returncode == 0
+    (run,) = (folder.name for folder in (tmp_path / "saved" / "checkpoints").iterdir())
+    shared = json.loads((tmp_path / "saved/checkpoints" / run / "run.json").read_text())
+    assert shared["origin"] == checkpoint_hash(source)
+    shutil.rmtree(tmp_path / "saved/checkpoints" / run / "fold-02")
+    earlier = source.read_bytes()
+    save_checkpoint(dataclasses.replace(checkpoint, epoch=2), source)
+    refused = start_here(tmp_path, "main_fer.py", "--resume", run)
+    expected = f"fold 2: init_from {source} is not the checkpoint that the run began with; run.json has its hash\n"
+    assert (refused.returncode, refused.stderr) == (2, expected)
+    source.write_bytes(earlier)
+    assert start_here(tmp_path, "main_fer.py", "--resume", run).returncode == 0
+    del shared["origin"]  # as in a run of the first versions
+    (tmp_path / "saved/checkpoints" / run / "run.json").write_text(json.dumps(shared))
+    shutil.rmtree(tmp_path / "saved/checkpoints" / run / "fold-02")
+    assert start_here(tmp_path, "main_fer.py", "--resume", run).returncode == 0
 
 
 def test_as_a_user_starts_it(tmp_path, source):

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from test_pooling import FACES, KFOLD, RANDOM, SHARED, by_hand, folds, refusal
+from test_pooling import FACES, KFOLD, RANDOM, SHARED, by_hand, changed, folds, refusal
 
 from utils.inflation import inflation, inflation_text, network_name
 from utils.metrics import interval_over_groups
@@ -19,10 +19,6 @@ def pair() -> tuple[Predictions, Predictions]:
     """(persons apart, the same people in train and test), the latter in another order of images."""
     mixed = pool(folds("random", seed=7), SHARED, FACES.ids)
     return pool(folds(), SHARED, FACES.ids), mixed.part(np.random.default_rng(0).permutation(len(mixed.ids)))
-
-
-def changed(predictions: Predictions, **meta) -> Predictions:
-    return dataclasses.replace(predictions, meta={**predictions.meta, **meta})
 
 
 def test_difference_is_taken_image_by_image(pair):

@@ -51,6 +51,10 @@ def folds(protocol: str = "kfold", part: str = "test", seed: int = 0) -> list[Pr
     return found
 
 
+def changed(predictions: Predictions, **meta) -> Predictions:
+    return dataclasses.replace(predictions, meta={**predictions.meta, **meta})
+
+
 # ------------------------------------------------------------------------------------------------ pooled dumps
 
 
@@ -100,6 +104,14 @@ def test_folds_of_another_run_are_refused(key):
     assert (
         refusal(lambda: pool(parts, SHARED, FACES.ids)) == "fold fold-03 of kfold: of another run, or with other views"
     )
+
+
+def test_folds_that_begin_with_other_weights_are_refused():
+    parts = [changed(part, origin={"run": "a", "checkpoint": "1"}) for part in folds()]
+    assert pool(parts, SHARED, FACES.ids).meta["origin"]["checkpoint"] == "1"
+    parts[2] = changed(parts[2], origin={"run": "a", "checkpoint": "2"})
+    message = refusal(lambda: pool(parts, SHARED, FACES.ids))
+    assert message == "fold fold-03 of kfold: begins with other weights than the first"
 
 
 def test_where_a_fold_was_trained_may_differ():

@@ -110,7 +110,7 @@ def run(config: Config, jobs: int = 1, team: Team = ALONE) -> RunFiles:
     files = team.led(lambda: new_run(config) if begun is None else run_files(begun, config))
     team.remember(files.name)
     if len(splits) > 1:
-        _train_folds(begin(files, config, splits), jobs)
+        _train_folds(begin(files, config, splits, learner.origin), jobs)
     else:
         with team.agreed():
             if team.leads and config.protocol != "official":

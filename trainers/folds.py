@@ -25,6 +25,7 @@ from utils.runtime import StopRequest
 from utils.splits import load_splits
 from utils.splits.protocols import caution
 from utils.splits.split_file import save_split_file, split_file_hash
+from utils.transfer import Origin
 
 PARTS = ("val", "test")
 PROGRAM = Path(__file__).resolve().parent.parent / "main_fer.py"
@@ -52,14 +53,15 @@ class FoldedRun:
         return [number for number, dump in enumerate(self.dumps("test"), 1) if not dump.is_file()]
 
 
-def begin(files: RunFiles, config: Config, splits: Sequence[Split]) -> FoldedRun:
-    """Write down what all folds of a new run share: settings, data, and which image stands where.
+def begin(files: RunFiles, config: Config, splits: Sequence[Split], origin: Origin | None = None) -> FoldedRun:
+    """Write down what all folds of a new run share: settings, data, which image stands where, and what it begins with.
 
     Raises:
         MachineError: it cannot be written.
     """
     seal = save_split_file(files.splits, splits, config.dataset)
     shared = {"config": dataclasses.asdict(config), "data": judged_data(splits), "splits": seal}
+    shared["origin"] = origin.hash if origin else ""
     write_atomically(files.settings, json.dumps(shared, indent=1).encode())
     return FoldedRun(files, config, splits)
 
@@ -133,6 +135,8 @@ def train_fold(run: FoldedRun, number: int, stop: StopRequest) -> None:
             checkpoint, warning = newest_intact(files)
             print(warning, end="\n" if warning else "", file=sys.stderr)
         learner = Learner(run.config, split.train, fresh=checkpoint is None)
+        began = checkpoint.origin if checkpoint else learner.origin.identity() if learner.origin else {}
+        _refuse_other_origin(run, number, str(began.get("checkpoint", "")))
         try:
             train_split(learner, split, files, checkpoint, stop)
         except TrainingError as error:
@@ -170,6 +174,15 @@ def _shared(files: RunFiles) -> dict[str, Any]:
     if not isinstance(shared, dict) or not isinstance(shared.get("config"), dict):
         raise UserError(f"{files.settings}: damaged; a run of folds keeps its settings there")
     return shared
+
+
+def _refuse_other_origin(run: FoldedRun, number: int, found: str) -> None:
+    """All folds begin with the same weights; runs of the first versions do not say with which."""
+    if found != _shared(run.files).get("origin", found):
+        raise UserError(
+            f"fold {number}: init_from {run.config.init_from} is not the checkpoint that the run began with; "
+            f"{run.files.settings.name} has its hash"
+        )
 
 
 def _fold_line(run: FoldedRun, number: int) -> str:

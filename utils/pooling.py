@@ -37,6 +37,10 @@ def pool(folds: Sequence[Predictions], identity: Mapping[str, str], images: Coll
         same &= not differing(first.meta["config"], fold.meta["config"], MAY_CHANGE)
         if not same or any(fold.meta[key] != first.meta[key] for key in ("run", "protocol", "split")):
             raise UserError(f"fold {fold.meta['fold']} of {first.meta['run']}: of another run, or with other views")
+        if fold.meta.get("origin") != first.meta.get("origin"):
+            raise UserError(
+                f"fold {fold.meta['fold']} of {first.meta['run']}: begins with other weights than the first"
+            )
     testing = first.meta["split"] == "test"
     ids = [i if testing else f"{fold.meta['fold']}/{i}" for fold in folds for i in fold.ids]
     if len(set(ids)) != len(ids):
