@@ -164,6 +164,25 @@ def test_a_fold_of_a_run_that_has_none(copied_folds):
     assert refusal(folder, "--resume", run, "--fold", "1") == f"saved/checkpoints/{run}: has no folds; leave out --fold"
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("init_from=saved/checkpoints/RUN/fold-01/best.pt", "images of this run's val and test parts"),
+        ("freeze_stages=9", "tiny_resnet has 4 stages to freeze; got 9"),
+        ("judge_test=false", "every fold tests what others train on"),
+    ],
+    ids=["init_from", "freeze_stages", "judge_test"],
+)
+def test_check_refuses_what_the_run_refuses(copied_folds, change, message):
+    """Here the origin has the very split of the first fold, and has seen the test images of the second."""
+    folder, run = copied_folds
+    settings = (*FOLDED, change.replace("RUN", run))
+    said = [start_here(folder, "main_fer.py", *settings, *check) for check in ((), ("--check",))]
+    assert [one.returncode for one in said] == [2, 2] and said[0].stderr == said[1].stderr
+    assert message in said[0].stderr and said[0].stderr.count("\n") == 1
+    assert "settings (those" not in said[1].stdout and len(list((folder / "saved/checkpoints").iterdir())) == 1
+
+
 def test_check_shows_every_fold_and_writes_nothing(tmp_path):
     done = start_here(tmp_path, "main_fer.py", "--check", *FOLDED)
     assert done.returncode == 0, done.stderr

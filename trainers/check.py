@@ -21,7 +21,7 @@ except ImportError:  # not on Windows, where the peak is not shown
 TIMED_STEPS = 3
 
 
-def print_check(config: Config, splits: Sequence[Split]) -> None:
+def print_check(config: Config, splits: Sequence[Split], learner: Learner) -> None:
     """Print settings that differ from the defaults, counts, copies across parts, cost and time of an epoch."""
     print("settings (those that differ from the defaults)")
     for name, f in FIELDS.items():
@@ -33,7 +33,7 @@ def print_check(config: Config, splits: Sequence[Split]) -> None:
         _print_folds(splits)
     else:
         _print_parts(splits[0])
-    _print_cost(config, splits)
+    _print_cost(config, splits, learner)
 
 
 def _print_parts(split: Split) -> None:
@@ -63,8 +63,7 @@ def _images_and_persons(part: Faces) -> str:
     return str(len(part)) if part.subjects is None else f"{len(part)} ({len(set(part.subjects))} p.)"
 
 
-def _print_cost(config: Config, splits: Sequence[Split]) -> None:
-    learner = Learner(config, splits[0].train)
+def _print_cost(config: Config, splits: Sequence[Split], learner: Learner) -> None:
     flops = count_flops(learner.model, config.image_size, config.in_channels)
     seconds = _seconds_per_step(learner)
     steps = learner.batches.steps

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from models import freeze, model_info
 from trainers.check import print_check
 from trainers.folds import PARTS, FoldedRun, begin, pooled_dump, reopen, settings_of, train_fold, train_folds
 from trainers.learner import Learner
@@ -98,15 +99,7 @@ def run(config: Config, jobs: int = 1, team: Team = ALONE) -> RunFiles:
         check_network(config)
     config = _resolved(config, jobs, team)
     with team.agreed():  # whatever is wrong with data, network or weights shows before a file is made
-        splits = load_splits(config)
-        if len(splits) > 1:
-            _refuse_folds(team)
-            if not config.judge_test:
-                raise UserError("judge_test is false: every fold tests what others train on; leave it true")
-        learner = Learner(config, splits[0].train, team=team)
-        if learner.origin is not None:
-            for split in splits:
-                check_unseen(learner.origin, config, split)
+        splits, learner = _ready(config, team)
     files = team.led(lambda: new_run(config) if begun is None else run_files(begun, config))
     team.remember(files.name)
     if len(splits) > 1:
@@ -194,7 +187,25 @@ def check(config: Config) -> None:
     """Resolve everything, read the data, and print what a training would be; nothing is written but the cache."""
     check_network(config)
     config = resolve(config, print)
-    print_check(config, load_splits(config))
+    print_check(config, *_ready(config))
+
+
+def _ready(config: Config, team: Team = ALONE) -> tuple[list[Split], Learner]:
+    """The splits of a new run, and the network that its first one begins with.
+
+    Raises:
+        UserError: what is wrong with data, network or weights, or with all of them together.
+    """
+    splits = load_splits(config)
+    if len(splits) > 1:
+        _refuse_folds(team)
+        if not config.judge_test:
+            raise UserError("judge_test is false: every fold tests what others train on; leave it true")
+    learner = Learner(config, splits[0].train, team=team)
+    if learner.origin is not None:
+        for split in splits:
+            check_unseen(learner.origin, config, split)
+    return splits, learner
 
 
 def _found(name: str, config: Config) -> tuple[RunFiles, Checkpoint | None]:
@@ -219,13 +230,14 @@ def check_network(config: Config) -> None:
     """Refuse a network that cannot be built for these images, or begun with, before any data is read.
 
     Raises:
-        ModelError: unknown name, an option that it has not, or a size that it cannot take.
+        ModelError: unknown name, an option that it has not, a size that it cannot take, or fewer stages to freeze.
         UserError: what it should begin with is not there, or is another network.
     """
     find_origin(config)
     smallest = min(config.image_size, config.start_size or config.image_size)
     with torch.device("meta"):  # shapes only: no memory, no time
-        network(dataclasses.replace(config, image_size=smallest), weights="none")
+        model = network(dataclasses.replace(config, image_size=smallest), weights="none")
+    freeze(model, model_info(config.arch), config.freeze_stages)
 
 
 def _train(learner: Learner, split: Split, files: RunFiles, checkpoint: Checkpoint | None) -> None:
