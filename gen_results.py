@@ -4,7 +4,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from trainers.folds import identity_of, reopen
+from trainers.folds import identity_of, lost_fold, not_finished, reopen
 from utils.checkpoint import load_checkpoint
 from utils.cli import Parser, run_cli
 from utils.config import Config, load_config
@@ -113,16 +113,25 @@ class Dumper:
 
     def _dump_folds(self, files: RunFiles) -> None:
         folded = reopen(files, {})
-        if self.part == "test" and (missing := folded.unfinished()):
-            numbers = ", ".join(map(str, missing))
-            raise UserError(f"{files.checkpoints}: folds {numbers} are not finished, so the test part stays closed")
-        recognizers = [Recognizer(files.fold(n + 1).best, device=self.device) for n in range(len(folded.splits))]
+        if missing := folded.unfinished():
+            then = "so the test part stays closed" if self.part == "test" else f"--resume {files.name} goes on"
+            raise UserError(f"{files.checkpoints}: {not_finished(missing)}, {then}")
+        recognizers = [self._of_fold(files, number) for number in range(1, len(folded.splits) + 1)]
         target = self._target(files.name)
         if self._up_to_date(target, pooled_hash([r.hash for r in recognizers]), folded.config):
             print(f"{target}: up to date")
             return
         folds = [self._predict(r, split) for r, split in zip(recognizers, folded.splits, strict=True)]
         self._write(pool(folds, identity_of(files), folded.images()), target)
+
+    def _of_fold(self, files: RunFiles, number: int) -> Recognizer:
+        fold = files.fold(number)
+        try:
+            return Recognizer(fold.best, device=self.device)
+        except UserError as error:
+            if not str(error).startswith(str(fold.best)):
+                raise
+            raise UserError(f"{error}; {lost_fold(fold, number)}") from None
 
     def _predict(self, recognizer: Recognizer, split: Split) -> Predictions:
         return recognizer.predict(split, self.part, views=self.views, between_batches=self.stop.check)

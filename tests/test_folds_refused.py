@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import FOLDED, start_here
-from test_folds import drop, fold
+from test_folds import assert_same_outcome, drop, dump, fold
 from test_training import StopAfter
 
 from trainers import experiment, folds, trainer
@@ -162,6 +162,47 @@ def test_a_fold_of_a_run_that_has_none(copied_folds):
     folder, run = copied_folds
     (folder / "saved/checkpoints" / run / "run.json").unlink()
     assert refusal(folder, "--resume", run, "--fold", "1") == f"saved/checkpoints/{run}: has no folds; leave out --fold"
+
+
+@pytest.mark.parametrize("how", ["lost", "damaged"])
+def test_a_fold_without_its_best_weights_is_trained_again(copied_folds, finished_folds, how):
+    folder, run = copied_folds
+    best = fold(folder, run, 2) / "best.pt"
+    whole = best.read_bytes()
+    best.unlink() if how == "lost" else best.write_bytes(whole[:-500])
+    for part in ((), ("--split", "val")):
+        done = start_here(folder, "gen_results.py", run, "--views", "1", *part)
+        where = f"saved/checkpoints/{run}/fold-02"
+        hint = f"; delete {where}, and --resume {run} trains fold 2 again\n"
+        assert done.returncode == 2 and done.stderr.startswith(f"{where}/best.pt: ") and done.stderr.endswith(hint)
+        assert done.stderr.count("\n") == 1
+    (fold(folder, run, 2) / f"{run}.test.npz").unlink()  # as if stopped between training and judging
+    done = start_here(folder, "main_fer.py", "--resume", run)
+    assert done.returncode == 0 and done.stderr.startswith(f"saved/checkpoints/{run}/fold-02/best.pt: ")
+    assert done.stderr.endswith("; fold 2 is trained again\n") and done.stderr.count("\n") == 1
+    assert_same_outcome(dump(finished_folds[0], run), dump(folder, run))
+    assert start_here(folder, "gen_results.py", run, "--views", "1").returncode == 0
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_fold_without_any_usable_checkpoint_says_what_to_do(copied_folds, jobs):
+    folder, run = copied_folds
+    for name in ("best.pt", "last.pt"):
+        (fold(folder, run, 2) / name).write_bytes(b"x" * 300)
+    (fold(folder, run, 2) / f"{run}.test.npz").unlink()
+    done = start_here(folder, "main_fer.py", "--resume", run, "--jobs", str(jobs))
+    hint = f"; delete saved/checkpoints/{run}/fold-02, and --resume {run} trains fold 2 again"
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1) and hint in done.stderr.replace(f"{folder}/", "")
+    assert done.stderr.startswith("fold 2: ")
+
+
+@pytest.mark.parametrize(("gone", "words"), [((2,), "fold 2 is"), ((1, 3), "folds 1, 3 are")])
+def test_what_is_not_finished_is_said_for_either_part(copied_folds, gone, words):
+    folder, run = copied_folds
+    drop(folder, run, *gone)
+    for part, then in (("test", "so the test part stays closed"), ("val", f"--resume {run} goes on")):
+        done = start_here(folder, "gen_results.py", run, "--split", part)
+        assert (done.returncode, done.stderr) == (2, f"saved/checkpoints/{run}: {words} not finished, {then}\n")
 
 
 @pytest.mark.parametrize(

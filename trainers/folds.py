@@ -13,6 +13,7 @@ from typing import Any
 
 from trainers.learner import Learner
 from trainers.trainer import newest_intact, train_split
+from utils.checkpoint import Checkpoint, load_checkpoint
 from utils.config import Config, config_from_dict
 from utils.datasets.faces import Split
 from utils.errors import Interrupted, MachineError, TrainingError, UserError
@@ -130,10 +131,7 @@ def train_fold(run: FoldedRun, number: int, stop: StopRequest) -> None:
     with files.locked():
         if files.dump("test").is_file():
             return
-        checkpoint = None
-        if files.last.exists() or files.best.exists():
-            checkpoint, warning = newest_intact(files)
-            print(warning, end="\n" if warning else "", file=sys.stderr)
+        checkpoint = _newest_of(files, number)
         learner = Learner(run.config, split.train, fresh=checkpoint is None)
         began = checkpoint.origin if checkpoint else learner.origin.identity() if learner.origin else {}
         _refuse_other_origin(run, number, str(began.get("checkpoint", "")))
@@ -154,9 +152,14 @@ def pooled_dump(run: FoldedRun, part: str) -> Predictions:
         UserError: a fold is not finished, or a dump does not belong here.
     """
     if missing := run.unfinished():
-        names = ", ".join(map(str, missing))
-        raise UserError(f"{run.files.checkpoints}: folds {names} are not finished; --resume {run.files.name}")
+        raise UserError(f"{run.files.checkpoints}: {not_finished(missing)}; --resume {run.files.name} goes on")
     return pool([load_predictions(path) for path in run.dumps(part)], identity_of(run.files), run.images())
+
+
+def not_finished(numbers: Sequence[int]) -> str:
+    """That these folds have not been trained and judged to the end."""
+    names = ", ".join(map(str, numbers))
+    return f"fold {names} is not finished" if len(numbers) == 1 else f"folds {names} are not finished"
 
 
 def identity_of(files: RunFiles) -> dict[str, str]:
@@ -174,6 +177,29 @@ def _shared(files: RunFiles) -> dict[str, Any]:
     if not isinstance(shared, dict) or not isinstance(shared.get("config"), dict):
         raise UserError(f"{files.settings}: damaged; a run of folds keeps its settings there")
     return shared
+
+
+def _newest_of(files: RunFiles, number: int) -> Checkpoint | None:
+    """What a fold goes on from; None where it begins, or begins again because its best weights are lost."""
+    if not files.last.exists() and not files.best.exists():
+        return None
+    try:
+        checkpoint, warning = newest_intact(files)
+    except UserError as error:
+        raise UserError(f"fold {number}: {error}; {lost_fold(files, number)}") from None
+    if checkpoint.progress["best_epoch"]:
+        try:
+            load_checkpoint(files.best)
+        except UserError as error:
+            print(f"{error}; fold {number} is trained again", file=sys.stderr)
+            return None
+    print(warning, end="\n" if warning else "", file=sys.stderr)
+    return checkpoint
+
+
+def lost_fold(files: RunFiles, number: int) -> str:
+    """What to do about a fold whose checkpoints cannot be used."""
+    return f"delete {files.checkpoints}, and --resume {files.name} trains fold {number} again"
 
 
 def _refuse_other_origin(run: FoldedRun, number: int, found: str) -> None:
