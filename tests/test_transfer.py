@@ -80,6 +80,12 @@ def test_rows_of_the_head_go_by_the_names_of_classes(tmp_path, source, classes):
     assert learner.begins == f"begins with {source.run}, {known}" + (f"; new: {', '.join(new)}" if new else "")
 
 
+def test_another_normalisation_is_said(tmp_path, source):
+    begins = learner_in(tmp_path, f"init_from={kept(source, tmp_path)}", "normalize=none").begins
+    said = "it saw images with normalize=per_image, here they have none"
+    assert begins == f"begins with {source.run}, epoch 1: 7 of 7 classes known to it; {said}"
+
+
 def test_contempt_is_new_to_a_network_of_fer2013(tmp_path, source):
     classes = (*FER2013_CLASSES[:6], "contempt")
     fresh = learner_in(tmp_path, classes=classes).model.get_parameter("fc.weight")

@@ -156,8 +156,10 @@ def begin_with(model: nn.Module, origin: Origin, config: Config, classes: tuple[
         reason = str(error).splitlines()[-1].strip()
         raise UserError(f"init_from: {source.run} does not fit {config.arch}: {reason}") from None
     fresh = [name for index, name in enumerate(classes) if index not in rows]
-    known = f"{len(rows)} of {len(classes)} classes known to it"
-    return f"begins with {source.run}, epoch {source.epoch}: {known}" + (f"; new: {', '.join(fresh)}" if fresh else "")
+    said = [f"{len(rows)} of {len(classes)} classes known to it"] + ([f"new: {', '.join(fresh)}"] if fresh else [])
+    if source.config.normalize != config.normalize:
+        said.append(f"it saw images with normalize={source.config.normalize}, here they have {config.normalize}")
+    return f"begins with {source.run}, epoch {source.epoch}: {'; '.join(said)}"
 
 
 def _by_class(own: torch.Tensor, theirs: torch.Tensor, rows: Mapping[int, int]) -> torch.Tensor:
