@@ -1,18 +1,25 @@
 """The README holds what the committed dumps give, and make_results.py computes it."""
 
+import dataclasses
+import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import ROOT
 
 import make_results
+from utils.config import load_config
 from utils.errors import UserError
-from utils.predictions import load_predictions
+from utils.predictions import Predictions, combine, load_predictions
+from utils.splits import load_splits
+from utils.splits.split_file import split_file_hash, split_table
 
 DUMPS = sorted(ROOT.glob("results/*/*.test.npz"))
+FOLDED_DUMPS = sorted(path for name in ("ckplus", "jaffe") for path in ROOT.glob(f"results/{name}/*.npz"))
 
 
 def test_the_readme_is_what_the_dumps_give(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,6 +60,55 @@ def test_committed_dumps_say_what_chose_and_what_judged(path: Path) -> None:
     for identity in validation.ids:
         fold, _, image = identity.partition("/")
         assert names[dump.meta["fold_of"][image]] != fold
+    assert names == [fold["name"] for fold in splits_of(path, dump)["folds"]]
+    assert_on_splits(path, validation)
+
+
+def splits_of(path: Path, dump: Predictions) -> dict[str, Any]:
+    """The committed split file of a dump's set and protocol."""
+    file = path.with_name(f"splits.{dump.meta['protocol'].partition(':')[0]}.json")
+    assert split_file_hash(file) == dump.meta["splits"]
+    return json.loads(file.read_text())
+
+
+def assert_on_splits(path: Path, dump: Predictions) -> None:
+    """Each image of a dump stands in that fold of the committed split file of which the dump says so."""
+    table, part = splits_of(path, dump), dump.meta["split"]
+    assert (table["dataset"], table["protocol"]) == (dump.meta["dataset"], dump.meta["protocol"])
+    expected = {
+        image if part == "test" else f"{fold['name']}/{image}": number
+        for number, fold in enumerate(table["folds"])
+        for image in fold[part]
+    }
+    assert expected == dump.meta["fold_of"]
+
+
+@pytest.mark.parametrize("path", FOLDED_DUMPS, ids=lambda path: path.name)
+def test_committed_dumps_of_folds_are_on_the_committed_splits(path: Path) -> None:
+    assert_on_splits(path, load_predictions(path))
+
+
+@pytest.mark.parametrize("path", [path for path in DUMPS if path.name.startswith("ensemble")], ids=str)
+def test_committed_averages_are_those_of_their_members(path: Path) -> None:
+    kept = load_predictions(path)
+    members = [load_predictions(path.with_name(f"{name}.test.npz")) for name in kept.meta["members"]]
+    average = combine(members, kept.meta["members"])
+    np.testing.assert_array_equal(kept.logits, average.logits)
+    assert dict(kept.meta) == json.loads(json.dumps({**average.meta, "selection": kept.meta["selection"]}))
+    known = {member.meta.get("splits") for member in members}
+    assert {kept.meta.get("splits")} == known and len(known) == 1
+
+
+@pytest.mark.parametrize(("config", "name", "dataset"), [("ck", "ckplus", "CK+48"), ("jaffe", "jaffe", "jaffe")])
+@pytest.mark.parametrize("protocol", ["as shipped", "random"])
+def test_the_shipped_settings_deal_the_committed_splits(real_data, config, name, dataset, protocol) -> None:
+    change = [] if protocol == "as shipped" else ["protocol=random"]
+    settings = load_config(ROOT / "configs" / f"{config}_config.json", [f"data_path={real_data(dataset)}", *change])
+    file = ROOT / "results" / name / f"splits.{settings.protocol}.json"
+    splits = load_splits(settings)
+    assert split_table(splits, settings.dataset)["sha256"] == split_file_hash(file)
+    forced = load_splits(dataclasses.replace(settings, split_file=str(file), split_seed=5))
+    assert [split.test.ids for split in forced] == [split.test.ids for split in splits]
 
 
 def test_fer2013_dumps_are_of_the_official_parts() -> None:
