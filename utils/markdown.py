@@ -34,9 +34,10 @@ def results_text(runs: Runs, folder: str, configs: Path) -> str:
     lines = _folds_lines(runs) if folded else _official_lines(runs)
     apart = honest(runs)
     commands = [_command(runs[name][1], configs) for name in (*apart, *(n for n in runs if n not in apart))]
-    if members := best_average(runs)[1].meta.get("members"):
-        dumps = " ".join(f"{folder}/{name}.test.npz" for name in members)
-        commands.append(f"python gen_ensemble.py {dumps} --out {folder}")
+    for average, named in ((best_average(runs)[1], ""), (mixed_average(runs), " --name ensemble_random")):
+        if average is not None and "members" in average.meta:
+            dumps = " ".join(f"{folder}/{name}.test.npz" for name in average.meta["members"])
+            commands.append(f"python gen_ensemble.py {dumps} --out {folder}{named}")
     return "\n".join([*lines, "", "Commands, in the order of the tables:", "", "```", *commands, "```"])
 
 
@@ -58,12 +59,30 @@ def best_average(runs: Runs) -> tuple[str, Predictions]:
     return f"average of {len(members)} networks", combine(list(members.values()), list(members))
 
 
+def mixed_average(runs: Runs) -> Predictions | None:
+    """The average of the same networks as `best_average`, with the same people in train and test; None without them."""
+    pairs = twins(runs)
+    members = [pairs.get(name) for name in best_average(runs)[1].meta.get("members", ())]
+    names = [name for name in members if name is not None]
+    return combine([runs[name][1] for name in names], names) if names and len(names) == len(members) else None
+
+
+def twins(runs: Runs) -> dict[str, str]:
+    """Of each run that keeps persons apart, the run of the same settings that does not, where there is one."""
+    mixed = {name: test for name, (_, test) in runs.items() if SAME_PEOPLE in test.meta["protocol"]}
+    found = {}
+    for name, (_, test) in honest(runs).items():
+        if like := [other for other, its in mixed.items() if not difference(test, its)]:
+            found[name] = like[0]
+    return found
+
+
 def inflations(runs: Runs) -> list[Inflation]:
-    """Each run that keeps persons apart beside the run of the same settings that does not, where there is one."""
-    rows = []
-    for _, test in honest(runs).values():
-        twins = [t for _, t in runs.values() if SAME_PEOPLE in t.meta["protocol"] and not difference(test, t)]
-        rows += [inflation(test, twin) for twin in twins[:1]]
+    """Each run that has one of `twins` beside it, and the average beside that of the twins."""
+    rows = [inflation(runs[name][1], runs[twin][1]) for name, twin in twins(runs).items()]
+    if (mixed := mixed_average(runs)) is not None:
+        name, average = best_average(runs)
+        rows.append(inflation(average, mixed, name))
     return rows
 
 
@@ -132,7 +151,7 @@ def _folds_row(name: str, val: Predictions | None, test: Predictions) -> str:
 def _inflation_row(row: Inflation) -> str:
     low, high = row.difference_interval
     return (
-        f"| {row.name} | {row.apart:.2%} | {row.mixed:.2%} "
+        f"| {f'**{row.name}**' if row.name.startswith('average') else row.name} | {row.apart:.2%} | {row.mixed:.2%} "
         f"| **{100 * row.difference:+.2f}** [{100 * low:+.2f}, {100 * high:+.2f}] |"
     )
 
