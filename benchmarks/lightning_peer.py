@@ -49,7 +49,7 @@ class Paced(lightning.Callback):
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """A training step is over."""
-        self.pacer.step(len(batch[1]), outputs["loss"].item())
+        self.pacer.step(len(batch[1]), outputs["loss"].detach())
 
 
 def train(job: Job, pacer: Pacer) -> None:

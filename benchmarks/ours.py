@@ -11,6 +11,7 @@ from benchmarks.pacer import Pacer
 from trainers.learner import Learner
 from utils.batches import TrainingBatches
 from utils.inference import predict
+from utils.runtime import placed
 
 
 def train(job: Job, pacer: Pacer) -> None:
@@ -34,7 +35,7 @@ def feed(job: Job, pacer: Pacer) -> None:
 
 def validate(job: Job, pacer: Pacer, views: int = 1) -> None:
     """Judge the same images again and again; a step is one pass over them."""
-    model, images = job.network(), job.split().val.images[: job.images]
+    model, images = placed(job.network(), job.config()), job.split().val.images[: job.images]
     while True:
         predict(model, images, job.config(), views=views)
         pacer.step(len(images))

@@ -4,7 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any, SupportsFloat, TextIO
 
 try:
     import resource
@@ -44,8 +44,8 @@ class Pacer:
         """So much of the step now running went into its input."""
         self._fed += seconds
 
-    def step(self, images: int, loss: float | None = None) -> None:
-        """A step on ``images`` images is over.
+    def step(self, images: int, loss: SupportsFloat | None = None) -> None:
+        """A step on ``images`` images is over; a loss on a device is not read, which would wait for it.
 
         Raises:
             EndedError: the parent wants no more.
@@ -80,7 +80,7 @@ class Losses(Pacer):
         self.losses: list[float] = []
         self._left = steps
 
-    def step(self, images: int, loss: float | None = None) -> None:
+    def step(self, images: int, loss: SupportsFloat | None = None) -> None:
         """Keep the loss; raises `EndedError` after the last step."""
         self.losses.append(math.nan if loss is None else float(loss))
         self._left -= 1

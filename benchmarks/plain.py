@@ -100,7 +100,7 @@ def train(job: Job, pacer: Pacer) -> None:
                 loss = F.cross_entropy(model(images), labels)
             loss.backward()
             step.step()
-            pacer.step(len(labels), loss.item())
+            pacer.step(len(labels), loss.detach())
 
 
 def feed(job: Job, pacer: Pacer) -> None:

@@ -39,7 +39,7 @@ def train(job: Job, pacer: Pacer) -> None:
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
-            pacer.step(len(labels), loss.item())
+            pacer.step(len(labels), loss.detach())
 
 
 def feed(job: Job, pacer: Pacer) -> None:
