@@ -229,7 +229,12 @@ def _add_rooflines(found: Sequence[Found], state: State, case: str) -> None:
 def _bars(rows: Sequence[Row]) -> list[tuple[str, str, bool, float]]:
     """(case, peer, whether at equal settings, ratio) of what is drawn."""
     return [
-        (TITLES[row.case].replace("`", ""), row.peer, row.settings == EQUAL, row.ratio)
+        (
+            TITLES[row.case].replace("`", ""),
+            row.peer if row.settings in (USERS, EQUAL) else f"{row.peer}, {row.settings.partition(',')[0]}",
+            row.settings != USERS,  # what has a name of its own is compared with ours in the same arithmetic
+            row.ratio,
+        )
         for row in rows
         if isinstance(row.ratio, float) and row.case not in ("import", "memory")
     ]
@@ -241,7 +246,8 @@ def _facts(ways: Ways, rounds: int) -> dict[str, str]:
     processor = found["processor"] if ways.device == "cpu" else found["accelerator"]
     machine = f"{processor}, {ways.threads} of {processors()} cores"
     chosen = f"{ways.precision}, channels_last {ways.channels_last}"
-    data = "FER2013" if ways.dataset == "fer2013" else "drawn faces (saved/data/fer2013 is not there)"
+    why = "tiny numbers only" if ways.smoke else "saved/data/fer2013 is not there"
+    data = "FER2013" if ways.dataset == "fer2013" else f"drawn faces ({why})"
     versions = {}
     for package in PEERS:
         try:
