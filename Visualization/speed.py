@@ -1,11 +1,12 @@
 """Figures about speed: how many times as fast ours is as others."""
 
+import itertools
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from Visualization.style import BLUE, BODY, INK, MUTED, ORANGE, WIDTH, entitle, inches, plain, style
+from Visualization.style import BLUE, BODY, CYCLE, INK, MUTED, ORANGE, WIDTH, entitle, inches, plain, style
 
 _TICKS = (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128)
 
@@ -62,4 +63,41 @@ def ratio_figure(bars: Sequence[tuple[str, str, bool, float]], subtitle: str = "
             axes.plot([], [], mark, color=colour, markersize=6, label=text)
         figure.legend(loc="outside lower left", ncols=2, frameon=False)
         entitle(axes, "Speed beside others", subtitle or " ", across)
+    return figure
+
+
+def time_to_accuracy_figure(points: Sequence[tuple[str, str, float, float]]) -> Figure:
+    """One line a training, coloured by program; accuracy of the validation part over minutes.
+
+    Args:
+        points: (program, run, minutes since it began, accuracy as a share), in the order of time within a run.
+
+    Raises:
+        ValueError: no points.
+    """
+    if not points:
+        raise ValueError("no training, nothing to draw")
+    programs = list(dict.fromkeys(program for program, *_ in points))
+    colours = dict(zip(programs, itertools.cycle(CYCLE), strict=False))
+    with style():
+        figure = Figure(figsize=(WIDTH + 1.5, 4.4), layout="constrained")
+        axes = figure.add_subplot()
+        for run in dict.fromkeys(run for _, run, *_ in points):
+            (program, *_), *_ = own = [point for point in points if point[1] == run]
+            axes.plot([p[2] for p in own], [100 * p[3] for p in own], color=colours[program], linewidth=1.5)
+            axes.plot(own[-1][2], 100 * own[-1][3], "o", color=colours[program], markersize=5)
+        for program in programs:
+            ends = {run: (minutes, share) for name, run, minutes, share in points if name == program}
+            mean = sum(share for _, share in ends.values()) / len(ends)
+            runs = f"{len(ends)} seeds" if len(ends) > 1 else "1 seed"
+            label = f"{program}: {mean:.1%} after {max(m for m, _ in ends.values()):.1f} minutes ({runs})"
+            axes.plot([], [], color=colours[program], linewidth=2.5, label=plain(label))
+        axes.set_xlabel("minutes since the training began")
+        axes.set_ylabel(plain("accuracy on PublicTest, clean images (%)"))
+        axes.set_xlim(0)
+        axes.grid(True)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.legend(loc="outside lower left", frameon=False)
+        entitle(axes, "Accuracy against time", "FER2013, the same network in each; two cores", WIDTH + 1.5)
     return figure

@@ -12,6 +12,7 @@ from matplotlib.textpath import TextPath
 
 # Colours that stay apart for colour-blind readers (Okabe and Ito, 2008).
 ORANGE, BLUE = "#E69F00", "#0072B2"
+CYCLE = (BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 INK, MUTED, RULE, EMPTY = "#1A1A1A", "#595959", "#D0D0D0", "#EEEEEE"
 SEQUENTIAL = "Blues"
 

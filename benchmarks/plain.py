@@ -58,7 +58,7 @@ def transform(job: Job) -> Callable[[Image.Image], torch.Tensor]:
         scale = (1 - config.scale, 1 + config.scale)
         moved = T.RandomAffine(config.rotation, (config.shift, config.shift), scale, interpolation=SMOOTH)
         erased = [T.RandomErasing(config.erase)] if config.erase else []
-        return T.Compose([T.Grayscale(), T.RandomHorizontalFlip(), moved, T.ToTensor(), _standardized, *erased])
+        return T.Compose([T.Grayscale(), T.RandomHorizontalFlip(), moved, T.ToTensor(), standardized, *erased])
     turned = T.RandomRotation(ROTATION, SMOOTH)
     return T.Compose([T.Resize(job.image_size), T.RandomHorizontalFlip(), turned, T.ToTensor()])
 
@@ -155,5 +155,11 @@ def _moved(image: Image.Image, view: int, size: int) -> torch.Tensor:
     return TF.to_tensor(image)
 
 
-def _standardized(pixels: torch.Tensor) -> torch.Tensor:
+def standardized(pixels: torch.Tensor) -> torch.Tensor:
+    """float32 [1, S, S] by its own mean and standard deviation."""
     return (pixels - pixels.mean()) / (pixels.std() + 0.04)
+
+
+def still(image: Image.Image) -> torch.Tensor:
+    """A picture as it is judged."""
+    return standardized(TF.to_tensor(image.convert("L")))

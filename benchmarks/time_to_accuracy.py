@@ -1,0 +1,159 @@
+"""Accuracy against time: python -m benchmarks.time_to_accuracy [RUN ...] [--plain MINUTES].
+
+Adds to ``results/bench/time_to_accuracy.csv`` where runs stood on the validation part after every epoch, and when
+(seconds since the training began, validation included), and draws all that the table holds. ``--plain`` trains the same
+network for that long by a plain loop: DataLoader, torchvision's transforms, fp32, a one-cycle schedule fitted to the
+time.
+"""
+
+import csv
+import dataclasses
+import io
+import itertools
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from benchmarks.job import ROOT, Job, data_there
+from benchmarks.plain import Pictures, loader, still
+from models import create_model
+from utils.checkpoint import load_checkpoint
+from utils.cli import Parser, run_cli
+from utils.config import Config, load_config
+from utils.errors import UserError
+from utils.files import write_atomically
+from utils.optim import Plateau, learning_rate
+from utils.runs import find_run
+from utils.splits import load_splits
+from Visualization.saving import save_figure
+from Visualization.speed import time_to_accuracy_figure
+
+RESULTS = ROOT / "results" / "bench" / "time_to_accuracy.csv"
+PLAIN_CONFIG = ROOT / "configs" / "fer2013_8min_config.json"  # its network, rate and decay
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where one training stood after an epoch: the share of validation images that were right, each seen once."""
+
+    program: str
+    run: str
+    seed: int
+    threads: int
+    epoch: int
+    seconds: float
+    accuracy: float
+
+
+def main() -> None:
+    """Add to the table, and draw it."""
+    parser = Parser((__doc__ or "").splitlines()[0])
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="runs of ours, trained without a break")
+    parser.add_argument("--plain", type=float, metavar="MINUTES", help="train a plain loop for that long")
+    parser.add_argument("--seed", type=int, default=0, help="of the plain loop (0)")
+    parser.add_argument("--threads", type=int, default=2, help="of the plain loop (2)")
+    arguments = parser.parse_args()
+    points = read_points(RESULTS)
+    for name in arguments.runs:
+        points = [point for point in points if point.run != name] + points_of_run(name)
+    if arguments.plain:
+        points += train_plain(arguments.plain, arguments.seed, arguments.threads)
+    write_points(points, RESULTS)
+    lines = [(point.program, point.run, point.seconds / 60, point.accuracy) for point in points]
+    save_figure(time_to_accuracy_figure(lines), RESULTS.with_suffix(".png"))
+
+
+def read_points(path: Path) -> list[Point]:
+    """The table, empty where there is none."""
+    if not path.is_file():
+        return []
+    kinds = {field.name: field.type for field in fields(Point)}
+    with open(path, newline="") as file:
+        return [Point(**{key: kinds[key](value) for key, value in row.items()}) for row in csv.DictReader(file)]  # type: ignore[operator]
+
+
+def write_points(points: Iterable[Point], path: Path) -> None:
+    """The table, one row an epoch."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Point)], lineterminator="\n")
+    writer.writeheader()
+    for point in points:
+        writer.writerow(asdict(point) | {"seconds": f"{point.seconds:.1f}", "accuracy": f"{point.accuracy:.5f}"})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, text.getvalue().encode())
+
+
+def points_of_run(name: str) -> list[Point]:
+    """What the log of a run of ours says; its times are those at which TensorBoard was told.
+
+    Raises:
+        UserError: no such run, or it was interrupted, so that its times say nothing.
+    """
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    files = find_run(name, Config())
+    config = load_checkpoint(files.best).config
+    logs = list(files.logs.glob("events.out.tfevents*"))
+    if len(logs) != 1:
+        raise UserError(f"{files.logs}: {len(logs)} logs; only a run without a break has times that can be compared")
+    log = EventAccumulator(str(logs[0]))
+    log.Reload()
+    begun = log.FirstEventTimestamp()
+    return [
+        Point(f"ours, {config.model_name}", name, config.seed, config.threads, e.step, e.wall_time - begun, e.value)
+        for e in log.Scalars("Accuracy/Val")
+    ]
+
+
+def train_plain(minutes: float, seed: int, threads: int) -> list[Point]:
+    """The same network, rate and decay by a plain loop that knows how long it has."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    config = dataclasses.replace(load_config(PLAIN_CONFIG), max_epoch_num=1)  # the whole time is one "epoch" to it
+    job = Job("train", augment="fast", batch_size=128, threads=threads, dataset=data_there())
+    split = load_splits(config)[0] if job.dataset == "fer2013" else job.split()
+    model = create_model(config.arch, num_classes=config.num_classes, in_channels=1, image_size=config.image_size)
+    settings = {"momentum": config.momentum, "weight_decay": config.weight_decay, "nesterov": True}
+    optimizer = torch.optim.SGD(model.parameters(), config.lr, **settings)  # type: ignore[arg-type]
+    batches = loader(job, split.train)
+    judged = DataLoader(Pictures(split.val, still, range(len(split.val))), 256)
+    points: list[Point] = []
+    begun = time.monotonic()
+    for epoch in itertools.count(1):
+        model.train()
+        for images, labels in batches:
+            share = (time.monotonic() - begun) / (60 * minutes)
+            if share >= 1:
+                break
+            optimizer.param_groups[0]["lr"] = learning_rate(config, 0, int(1e4 * share), 10_000, Plateau())
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(images), labels, label_smoothing=config.label_smoothing)
+            loss.backward()
+            optimizer.step()
+        accuracy = _accuracy(model, judged)
+        seconds = time.monotonic() - begun
+        points.append(
+            Point("plain loop, fp32", f"plain_{minutes:g}min_{seed}", seed, threads, epoch, seconds, accuracy)
+        )
+        print(f"epoch {epoch}  {seconds:.0f} s  val {accuracy:.2%}", flush=True)
+        if seconds >= 60 * minutes:
+            return points
+    raise AssertionError("unreachable")
+
+
+@torch.inference_mode()
+def _accuracy(model: nn.Module, batches: DataLoader[Any]) -> float:
+    model.eval()
+    hits = [model(images).argmax(1) == labels for images, labels in batches]
+    return float(torch.cat(hits).float().mean())
+
+
+if __name__ == "__main__":
+    run_cli(main)
