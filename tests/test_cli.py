@@ -45,6 +45,7 @@ def run(body: str, **options) -> subprocess.CompletedProcess[str]:
         ("raise Interrupted(signal.SIGTERM)", 143, "interrupted by signal 15"),
         ("os.kill(os.getpid(), signal.SIGTERM); signal.pause()", 143, "interrupted by signal 15"),
         ("os.kill(os.getpid(), signal.SIGINT); signal.pause()", 130, "interrupted; nothing was lost"),
+        ("import atexit; atexit.register(os.kill, os.getpid(), signal.SIGTERM); raise UserError('once')", 2, "once"),
         ("Parser('').parse_args(['--x'])", 2, "unknown option --x; -c --help lists all"),
     ],
 )

@@ -33,7 +33,8 @@ RECIPES = {
     "plain": {"mixup": "0"},
     "mixup": {"mixup": "0.4"},
     "weighted": {"mixup": "0", "weighted_loss": "true", "label_smoothing": "0.1", "grad_clip": "0.5"},
-    "shared norm": {"mixup": "0.4", "sync_batchnorm": "true", "lr": "0.01"},
+    "passes": {"mixup": "0.4", "micro_batch": "6"},
+    "shared norm": {"mixup": "0.4", "sync_batchnorm": "true", "lr": "0.001"},
 }
 TRAINS = f"""
 import json, sys
@@ -348,6 +349,11 @@ def test_a_batch_is_shared_by_all_and_threads_too() -> None:
     assert as_member(config, Team(1, 3)) == config == as_member(config, ALONE)
     with pytest.raises(UserError, match="batch_size is 7 for 4 processes; .* so at least 8"):
         as_member(config, Team(1, 4))
+    for several in ({"micro_batch": 4}, {"compile": "default"}):
+        shared_norm = dataclasses.replace(config, sync_batchnorm=True, **several)
+        assert as_member(shared_norm, ALONE) == shared_norm
+        with pytest.raises(UserError, match="sync_batchnorm takes a batch in one pass"):
+            as_member(shared_norm, Team(1, 3))
     assert experiment._shared(Config(), 2).threads == max(1, processors() // 2)
     assert experiment._shared(config, 2).threads == 1
     if not torch.cuda.is_available():

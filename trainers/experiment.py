@@ -124,7 +124,7 @@ def resume(
         fold: only this one, counted from 1.
         team: the processes that train together, any number of them; the leading one reads the files.
     """
-    found, checkpoint = team.led(lambda: _found(name, config))
+    found, checkpoint = team.led(lambda: _found(name, config, fold))
     changes = {key: getattr(config, key) for key in changed}
     if checkpoint is None:
         with team.agreed():
@@ -133,8 +133,6 @@ def resume(
         folded = dataclasses.replace(folded, config=resolve(folded.config, print))
         _train_folds(folded, jobs) if fold is None else _train_one_fold(folded, fold)
         return folded.files
-    if fold is not None:
-        raise UserError(f"{found.checkpoints}: has no folds; leave out --fold")
     config = dataclasses.replace(checkpoint.config, **(changes | {"checkpoint_dir": str(found.checkpoints.parent)}))
     files = run_files(found.name, config)
     if checkpoint.progress["finished"] and team.led(files.report.is_file):
@@ -208,11 +206,13 @@ def _ready(config: Config, team: Team = ALONE) -> tuple[list[Split], Learner]:
     return splits, learner
 
 
-def _found(name: str, config: Config) -> tuple[RunFiles, Checkpoint | None]:
+def _found(name: str, config: Config, fold: int | None) -> tuple[RunFiles, Checkpoint | None]:
     """The run ``name`` and the checkpoint to resume from; None where it has folds."""
     found = find_run(name, config)
     if found.settings.is_file():
         return found, None
+    if fold is not None:
+        raise UserError(f"{found.checkpoints}: has no folds; leave out --fold")
     checkpoint, warning = newest_intact(found)
     if warning:
         print(warning, file=sys.stderr)

@@ -183,6 +183,8 @@ class Learner:
     def _what_fits(self, images: torch.Tensor, targets: torch.Tensor, number: int, tried: int) -> str:
         """A sentence on the largest number of images that memory suffices for, found by trying."""
         where = f"out of memory with {tried} images of {self.config.image_size} px in one pass"
+        if self.config.sync_batchnorm and self.team.size > 1:  # the others are not there to try with
+            return f"{where}; try half of batch_size"
         size = tried // 2
         while size > 1 and self._in_passes(images[:size], targets[:size], number, size, 1) is None:
             size //= 2

@@ -73,6 +73,7 @@ def run_cli(main: Callable[[], None]) -> NoReturn:
     except _model_error() as error:  # looked up last: programs that need no network need not import torch
         print(*str(error).splitlines(), file=sys.stderr)
         code = error.exit_code
+    signal.signal(signal.SIGTERM, _too_late)  # torchrun ends what is left of a team while Python cleans up
     sys.exit(code)
 
 
@@ -86,6 +87,10 @@ def _model_error() -> "type[ModelError]":
     from models import ModelError
 
     return ModelError
+
+
+def _too_late(_number: int, _frame: FrameType | None) -> None:
+    """The program is ending as it is."""
 
 
 def _terminated(number: int, _frame: FrameType | None) -> None:

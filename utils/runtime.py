@@ -79,13 +79,16 @@ def as_member(config: Config, team: Team) -> Config:
 
     Raises:
         MachineError: this machine has fewer GPUs than processes.
-        UserError: a batch gives some process less than the two images that batch norm needs.
+        UserError: a batch gives some process less than the two images that batch norm needs; or the processes could
+            not keep in step within a batch, as `Config.sync_batchnorm` asks.
     """
     if team.size == 1:
         return config
     if config.batch_size < 2 * team.size:
         at_least = f"batch_size counts the images of all processes together, so at least {2 * team.size}"
         raise UserError(f"batch_size is {config.batch_size} for {team.size} processes; {at_least}")
+    if config.sync_batchnorm and (config.micro_batch is not None or config.compile != "off"):
+        raise UserError("sync_batchnorm takes a batch in one pass; leave out micro_batch, batch_size=auto and compile")
     torch.set_num_threads(config.threads)
     if torch.device(config.device).type != "cuda":
         return config
