@@ -344,6 +344,10 @@ def test_what_a_team_does_not_do_is_refused(
         experiment._read_command_line(default, Team(0, 2))
 
 
+def test_a_run_of_several_processes_may_go_on_in_one() -> None:
+    experiment._refuse_changes(["distributed=false"])
+
+
 def test_a_batch_is_shared_by_all_and_threads_too() -> None:
     config = Config(batch_size=7, device="cpu", threads=1)
     assert as_member(config, Team(1, 3)) == config == as_member(config, ALONE)

@@ -190,7 +190,7 @@ NOT_TYPED = (
     *("log_dir", "checkpoint_dir", "results_dir", "figures_dir"),
 )
 # A resumed run keeps its settings; only where it runs and where its data lie may change.
-MAY_CHANGE = ("data_path", "cache_dir", "checkpoint_dir", "device", "threads", "num_workers")
+MAY_CHANGE = ("data_path", "cache_dir", "checkpoint_dir", "device", "threads", "num_workers", "distributed")
 FIELDS = {f.name: f for f in dataclasses.fields(Config)}
 
 
