@@ -14,6 +14,7 @@ from utils.errors import MachineError, TrainingError, UserError, closest
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = """
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started the tests with Ctrl-C ignored
 sys.modules["models"] = type(sys)("models")  # keeps torch, and so seconds, out of a test of exit codes
 sys.modules["models"].ModelError = type("ModelError", (ValueError,), {{"exit_code": 2}})
 from models import ModelError
