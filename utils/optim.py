@@ -30,10 +30,10 @@ def build_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
     # `share` is this group's part of the learning rate that the schedule gives
     every = [{"params": found, "weight_decay": decay, "share": share} for (decay, share), found in groups.items()]
     if config.optimizer == "sgd":
-        return torch.optim.SGD(every, config.lr, config.momentum, nesterov=config.momentum > 0)
+        return torch.optim.SGD(every, config.lr, config.momentum, nesterov=config.momentum > 0, fused=True)
     betas = (config.momentum, 0.999)
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(every, config.lr, betas)
+        return torch.optim.AdamW(every, config.lr, betas, fused=True)
     return torch.optim.RAdam(every, config.lr, betas, decoupled_weight_decay=True)
 
 
