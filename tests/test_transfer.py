@@ -21,7 +21,7 @@ from utils.datasets.faces import Faces, Picked, Split
 from utils.errors import UserError
 from utils.labels import FER2013_CLASSES
 from utils.seen import pasts, seen_in
-from utils.transfer import Origin, begin_with, check_unseen, find_origin
+from utils.transfer import Origin, begin_with, check_unseen, find_origin, not_compared
 
 PERMUTED = ("contempt", "neutral", "sad", "angry", "surprise", "happy", "fear")  # without disgust, in another order
 
@@ -58,6 +58,11 @@ def learner_in(folder: Path, *changes: str, classes: tuple[str, ...] = FER2013_C
     return Learner(config_in(folder, f"num_classes={len(classes)}", *changes), faces_of(classes))
 
 
+def begins(learner: Learner) -> str:
+    """The line on what it begins with, but for what `not_compared` adds: the origin here read a folder, larger."""
+    return learner.begins.partition("; run read")[0]
+
+
 # ------------------------------------------------------------------------------------------------ what is taken over
 
 
@@ -77,13 +82,13 @@ def test_rows_of_the_head_go_by_the_names_of_classes(tmp_path, source, classes):
             assert torch.equal(mine[name][row], expected)
     new = [label for label in classes if label not in PERMUTED]
     known = f"epoch 1: {len(classes) - len(new)} of {len(classes)} classes known to it"
-    assert learner.begins == f"begins with {source.run}, {known}" + (f"; new: {', '.join(new)}" if new else "")
+    assert begins(learner) == f"begins with {source.run}, {known}" + (f"; new: {', '.join(new)}" if new else "")
 
 
 def test_another_normalisation_is_said(tmp_path, source):
-    begins = learner_in(tmp_path, f"init_from={kept(source, tmp_path)}", "normalize=none").begins
+    learner = learner_in(tmp_path, f"init_from={kept(source, tmp_path)}", "normalize=none")
     said = "it saw images with normalize=per_image, here they have none"
-    assert begins == f"begins with {source.run}, epoch 1: 7 of 7 classes known to it; {said}"
+    assert begins(learner) == f"begins with {source.run}, epoch 1: 7 of 7 classes known to it; {said}"
 
 
 def test_contempt_is_new_to_a_network_of_fer2013(tmp_path, source):
@@ -92,7 +97,7 @@ def test_contempt_is_new_to_a_network_of_fer2013(tmp_path, source):
     learner = learner_in(tmp_path, f"init_from={kept(source, tmp_path)}", classes=classes)
     weight = learner.model.get_parameter("fc.weight")
     assert torch.equal(weight[:6], source.ema["fc.weight"][:6]) and torch.equal(weight[6], fresh[6])
-    assert learner.begins.endswith("6 of 7 classes known to it; new: contempt")
+    assert begins(learner).endswith("6 of 7 classes known to it; new: contempt")
     assert torch.equal(learner.judged.get_parameter("fc.weight"), weight)  # what is averaged begins there too
 
 
@@ -272,6 +277,33 @@ def test_copies_of_test_images_in_the_runs_own_train_part_are_no_leak(tmp_path, 
     fewer = relabelled.take(np.arange(40) != 11)
     message = refusal(lambda: check_unseen(origin, config_in(tmp_path), split_of(fewer, test=test)))
     assert "was trained on 1 images of" in message
+
+
+def test_fer2013_has_one_split_whatever_its_labels(tmp_path, source):
+    """FER+ drops images from a part; a copy of one dropped from train may stand in test, and is no leak."""
+    test = faces_of(seed=6, count=9)
+    test.images[0] = faces_of().images[11]
+    fewer, fer2013 = faces_of().take(np.arange(40) != 11), config_in(tmp_path, "dataset=fer2013")
+    origin = origin_of(source, "fer2013", faces_of())
+    check_unseen(origin, fer2013, split_of(fewer, test=test))
+    old = Origin(dataclasses.replace(origin.checkpoint, seen=[]), "0" * 64)
+    check_unseen(old, fer2013, split_of(fewer, test=test))
+    assert "1 images" in refusal(lambda: check_unseen(origin, config_in(tmp_path), split_of(fewer, test=test)))
+
+
+def test_pictures_of_a_folder_that_cannot_be_compared_are_spoken_of(tmp_path, source):
+    small = faces_of()
+    large = dataclasses.replace(small, images=small.images.repeat(2, 1).repeat(2, 2))
+    said = not_compared(origin_of(source, "folder", large), config_in(tmp_path), small)
+    assert said.endswith("so nobody can tell whether they stand here too")
+    assert not_compared(origin_of(source, "folder", small), config_in(tmp_path), small) == ""
+    assert (
+        not_compared(origin_of(source, "fer2013", large), config_in(tmp_path), small) == ""
+    )  # another set by its name
+    folder = config_in(tmp_path, "dataset=folder")
+    assert source.run in not_compared(origin_of(source, "fer2013", large), folder, small)
+    hint = "read both at one image_size and crop"
+    assert hint in refusal(lambda: check_unseen(origin_of(source, "folder", large), folder, split_of(small)))
 
 
 def test_people_kept_apart_are_not_met_in_an_origin_of_the_same_set_either(tmp_path, source):

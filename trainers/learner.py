@@ -18,7 +18,7 @@ from utils.optim import AveragedWeights, Plateau, build_optimizer, learning_rate
 from utils.randomness import stream_seed
 from utils.runtime import autocast, memory_format, placed
 from utils.sync_norm import over_team
-from utils.transfer import begin_with, find_origin
+from utils.transfer import begin_with, find_origin, not_compared
 
 AUXILIARY_WEIGHT = 0.4  # of a network's auxiliary head (Szegedy et al., CVPR 2016)
 _INIT, _DROPOUT, _MIXUP = 0, 1, 2  # streams of random numbers
@@ -63,6 +63,7 @@ class Learner:
         self.origin, self.begins = (find_origin(config) if fresh else None), ""
         if self.origin is not None:
             self.begins = begin_with(model, self.origin, config, faces.classes)
+            self.begins += not_compared(self.origin, config, faces)
         self.frozen = freeze(model, model_info(config.arch), config.freeze_stages)
         if config.sync_batchnorm and team.size > 1:
             over_team(model, team)

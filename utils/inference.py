@@ -164,7 +164,10 @@ class Recognizer:
             helps = [name for name in TAXONOMIES if _classes_in(faces, name) == self.classes]
             hint = f"; taxonomy={helps[0]} brings them to those of the network" if helps else ""
             sides = f"knows {', '.join(self.classes)}; {dataset} has {', '.join(faces.classes)}"
-            raise UserError(f"{self.path}: {sides}{hint}")
+            if set(faces.classes) != set(self.classes):
+                raise UserError(f"{self.path}: {sides}{hint}")
+            places = np.array([self.classes.index(name) for name in faces.classes])
+            faces = dataclasses.replace(faces, labels=places[faces.labels], classes=self.classes)
         history, form = list(pasts(self.checkpoint)), form_of(faces, other)
         digests = image_digests(faces.images) if any(past.form == form for past in history) else np.empty(0, np.int64)
         for past in history:

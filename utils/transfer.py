@@ -14,7 +14,7 @@ from models import model_info
 from utils.checkpoint import Checkpoint, checkpoint_hash, load_checkpoint
 from utils.config import Config
 from utils.datasets.duplicates import image_digests
-from utils.datasets.faces import Split
+from utils.datasets.faces import Faces, Split
 from utils.errors import UserError
 from utils.runs import find_run
 from utils.seen import form_of, pasts
@@ -22,6 +22,8 @@ from utils.splits.leaks import keeps_apart
 
 NONE = "none"
 ANY_SET = "folder"  # the name of every set of the user's own
+# It comes in one split alone; labels of FER+ may drop images from a part, and never move one to another.
+OFFICIAL_ONLY = "fer2013"
 # What makes it another network if it differs.
 SHAPE = ("arch", "stem", "mask_activation", "in_channels")
 
@@ -110,6 +112,8 @@ def check_unseen(origin: Origin, config: Config, split: Split) -> None:
         judged = np.concatenate(parts)
         judged = judged[~np.isin(judged, own)]
     for past in known:
+        if past.dataset == config.dataset == OFFICIAL_ONLY:
+            continue
         other = past.dataset == config.dataset and past.train != split.train.fingerprint()
         what = ""
         if past.form != form:
@@ -120,7 +124,24 @@ def check_unseen(origin: Origin, config: Config, split: Split) -> None:
             what = f"other parts of {config.dataset}, perhaps on people that this run is judged on"
         if what:
             hint = "begin with a run on another data set, or on this very split"
+            if config.dataset == ANY_SET and past.form != form:
+                hint = (
+                    f"read both at one image_size and crop, so that pictures can be compared (it: {past.form or '?'})"
+                )
             raise UserError(f"init_from: {past.run} was trained on {what}; {hint}")
+
+
+def not_compared(origin: Origin, config: Config, faces: Faces) -> str:
+    """Half a sentence where `check_unseen` cannot compare pictures, and names say nothing; else nothing.
+
+    A folder may hold the pictures of any other set.
+    """
+    form = form_of(faces, config)
+    asked = [p for p in pasts(origin.checkpoint) if p.form != form and p.dataset != config.dataset]
+    runs = [past.run for past in asked if ANY_SET in (past.dataset, config.dataset)]
+    if not runs:
+        return ""
+    return f"; {', '.join(runs)} read pictures at another size or crop, so nobody can tell whether they stand here too"
 
 
 def _differ(own: np.ndarray, theirs: np.ndarray) -> bool:
