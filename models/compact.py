@@ -54,25 +54,37 @@ class CompactResNet(nn.Module):
 
 
 class CompactVGG(nn.Module):
-    """A 5x5 stem that halves the size, then stages of three 3x3 convolutions with max pooling between them.
+    """A 5x5 stem that halves the size, then stages of 3x3 convolutions with max pooling between them.
 
     Args:
         num_classes: outputs of the head.
         in_channels: channels of the images.
         drop_rate: dropout before the head.
-        widths: channels of the stem and of each stage after it; the first stage has the stem's.
+        stem_width: channels of the stem.
+        widths: channels of each stage.
+        depths: convolutions in each stage.
     """
 
-    def __init__(self, num_classes: int, in_channels: int, drop_rate: float, widths: Sequence[int]):
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        drop_rate: float,
+        stem_width: int,
+        widths: Sequence[int],
+        depths: Sequence[int],
+    ):
         super().__init__()
-        _check_widths(widths=widths)
+        _check_widths(widths=widths, depths=depths, stem_width=[stem_width])
+        if len(widths) != len(depths):
+            raise ModelError(f"widths and depths must be equally long; got {list(widths)} and {list(depths)}")
         # At full resolution batch norm and ReLU cost a CPU more than the convolutions do, so the stem halves it.
-        self.stem = _conv_bn_relu(in_channels, widths[0], kernel=5, stride=2)
+        self.stem = _conv_bn_relu(in_channels, stem_width, kernel=5, stride=2)
         self.features = nn.Sequential()
-        for entry, width in pairwise([widths[0], *widths]):
+        for (entry, width), depth in zip(pairwise([stem_width, *widths]), depths, strict=True):
             if len(self.features):
                 self.features.append(nn.MaxPool2d(2))
-            convolutions = [_conv_bn_relu(channels, width) for channels in (entry, width, width)]
+            convolutions = [_conv_bn_relu(channels, width) for channels in [entry, *[width] * (depth - 1)]]
             self.features.append(nn.Sequential(*convolutions))
         self.pool = nn.AdaptiveAvgPool2d(1)
         init_convolutions(self)
@@ -130,4 +142,12 @@ def compact_vgg(
     widths: Sequence[int] = (64, 128, 256),
 ) -> CompactVGG:
     """Compact VGG, ten convolutions, 1.96 M parameters; dropout 0.3 before the head unless told otherwise."""
-    return CompactVGG(num_classes, in_channels, 0.3 if drop_rate is None else drop_rate, widths)
+    rate = 0.3 if drop_rate is None else drop_rate
+    return CompactVGG(num_classes, in_channels, rate, widths[0], widths, [3] * len(widths))
+
+
+@register_model(classifier="fc", cam_layer="features", min_size=16, **NO_WEIGHTS)
+def quick_vgg(num_classes: int, in_channels: int, drop_rate: float | None) -> CompactVGG:
+    """Quick VGG: few layers where maps are large and cost most; dropout 0.1 before the head unless told otherwise."""
+    rate = 0.1 if drop_rate is None else drop_rate
+    return CompactVGG(num_classes, in_channels, rate, stem_width=32, widths=(64, 128, 256), depths=(1, 2, 3))
