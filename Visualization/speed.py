@@ -99,5 +99,5 @@ def time_to_accuracy_figure(points: Sequence[tuple[str, str, float, float]]) -> 
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="outside lower left", frameon=False)
-        entitle(axes, "Accuracy against time", "FER2013, the same network in each; two cores", WIDTH + 1.5)
+        entitle(axes, "Accuracy against time", "FER2013, two cores; the plain loop trains the same network for as long", WIDTH + 1.5)
     return figure

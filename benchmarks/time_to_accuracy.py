@@ -1,9 +1,9 @@
-"""Accuracy against time: python -m benchmarks.time_to_accuracy [RUN ...] [--plain MINUTES].
+"""Accuracy against time: python -m benchmarks.time_to_accuracy [RUN ...] [--plain MINUTES --config FILE].
 
 Adds to ``results/bench/time_to_accuracy.csv`` where runs stood on the validation part after every epoch, and when
-(seconds since the training began, validation included), and draws all that the table holds. ``--plain`` trains the same
-network for that long by a plain loop: DataLoader, torchvision's transforms, fp32, a one-cycle schedule fitted to the
-time.
+(seconds since the training began, validation included), and draws all that the table holds. ``--plain`` trains the
+network of a config for that long by a plain loop, with the config's rate and decay: DataLoader, torchvision's
+transforms, fp32, a one-cycle schedule fitted to the time.
 """
 
 import csv
@@ -36,7 +36,7 @@ from Visualization.saving import save_figure
 from Visualization.speed import time_to_accuracy_figure
 
 RESULTS = ROOT / "results" / "bench" / "time_to_accuracy.csv"
-PLAIN_CONFIG = ROOT / "configs" / "fer2013_8min_config.json"  # its network, rate and decay
+PLAIN_CONFIG = ROOT / "configs" / "fer2013_8min_config.json"
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ def main() -> None:
     parser = Parser((__doc__ or "").splitlines()[0])
     parser.add_argument("runs", nargs="*", metavar="RUN", help="runs of ours, trained without a break")
     parser.add_argument("--plain", type=float, metavar="MINUTES", help="train a plain loop for that long")
+    parser.add_argument("--config", type=Path, default=PLAIN_CONFIG, help="of the plain loop (the 8-minute one)")
     parser.add_argument("--seed", type=int, default=0, help="of the plain loop (0)")
     parser.add_argument("--threads", type=int, default=2, help="of the plain loop (2)")
     arguments = parser.parse_args()
@@ -64,7 +65,7 @@ def main() -> None:
     for name in arguments.runs:
         points = [point for point in points if point.run != name] + points_of_run(name)
     if arguments.plain:
-        points += train_plain(arguments.plain, arguments.seed, arguments.threads)
+        points += train_plain(arguments.config, arguments.plain, arguments.seed, arguments.threads)
     write_points(points, RESULTS)
     lines = [(point.program, point.run, point.seconds / 60, point.accuracy) for point in points]
     save_figure(time_to_accuracy_figure(lines), RESULTS.with_suffix(".png"))
@@ -112,11 +113,11 @@ def points_of_run(name: str) -> list[Point]:
     ]
 
 
-def train_plain(minutes: float, seed: int, threads: int) -> list[Point]:
-    """The same network, rate and decay by a plain loop that knows how long it has."""
+def train_plain(path: Path, minutes: float, seed: int, threads: int) -> list[Point]:
+    """A config's network, rate and decay by a plain loop that knows how long it has."""
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    config = dataclasses.replace(load_config(PLAIN_CONFIG), max_epoch_num=1)  # the whole time is one "epoch" to it
+    config = dataclasses.replace(load_config(path), max_epoch_num=1)  # the whole time is one "epoch" to it
     job = Job("train", augment="fast", batch_size=128, threads=threads, dataset=data_there())
     split = load_splits(config)[0] if job.dataset == "fer2013" else job.split()
     model = create_model(config.arch, num_classes=config.num_classes, in_channels=1, image_size=config.image_size)
@@ -140,7 +141,7 @@ def train_plain(minutes: float, seed: int, threads: int) -> list[Point]:
         accuracy = _accuracy(model, judged)
         seconds = time.monotonic() - begun
         points.append(
-            Point("plain loop, fp32", f"plain_{minutes:g}min_{seed}", seed, threads, epoch, seconds, accuracy)
+            Point(f"plain loop, {config.model_name}", f"plain_{minutes:g}min_{seed}", seed, threads, epoch, seconds, accuracy)
         )
         print(f"epoch {epoch}  {seconds:.0f} s  val {accuracy:.2%}", flush=True)
         if seconds >= 60 * minutes:
