@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from benchmarks.cases import TITLES as CASES
+from benchmarks.points import read_points, record_text
 from benchmarks.table import read_rows, speed_text
 from utils.cli import Parser, run_cli
 from utils.ensemble import ENSEMBLE
@@ -20,7 +21,7 @@ from Visualization.people import inflation_figure, person_accuracy_figure
 from Visualization.saving import save_figure
 
 ROOT = Path(__file__).resolve().parent
-BENCH = "bench"
+BENCH, RECORD = "bench", "record"  # under results/, and no data sets
 BEGIN, END = "<!-- begin generated: {} -->", "<!-- end generated: {} -->"
 
 
@@ -32,12 +33,14 @@ def main() -> None:
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
     new = text
-    for folder in sorted(path for path in (ROOT / "results").glob("*") if path.is_dir() and path.name != BENCH):
+    for folder in sorted(path for path in (ROOT / "results").glob("*") if path.name not in (BENCH, RECORD)):
         name, runs = folder.name, load_runs(folder)
         new = replaced(new, name, results_text(runs, f"results/{name}", ROOT / "configs"))
         if not arguments.check:
             draw(runs, folder)
     new = replaced(new, BENCH, measured_speed(ROOT / "results" / BENCH / "cpu.csv"))
+    points = read_points(ROOT / "results" / BENCH / "time_to_accuracy.csv")
+    new = replaced(new, RECORD, record_text(points, load_runs(ROOT / "results" / RECORD)))
     if arguments.check and new != text:
         raise UserError("README.md: differs from the committed dumps; run 'make results'")
     if not arguments.check:

@@ -99,5 +99,6 @@ def time_to_accuracy_figure(points: Sequence[tuple[str, str, float, float]]) -> 
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="outside lower left", frameon=False)
-        entitle(axes, "Accuracy against time", "FER2013, two cores; the plain loop trains the same network for as long", WIDTH + 1.5)
+        facts = "FER2013, two cores; the plain loop trains the same network for as long"
+        entitle(axes, "Accuracy against time", facts, WIDTH + 1.5)
     return figure

@@ -6,13 +6,9 @@ network of a config for that long by a plain loop, with the config's rate and de
 transforms, fp32, a one-cycle schedule fitted to the time.
 """
 
-import csv
 import dataclasses
-import io
 import itertools
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +19,12 @@ from torch.utils.data import DataLoader
 
 from benchmarks.job import ROOT, Job, data_there
 from benchmarks.plain import Pictures, loader, still
+from benchmarks.points import Point, read_points, write_points
 from models import create_model
 from utils.checkpoint import load_checkpoint
 from utils.cli import Parser, run_cli
 from utils.config import Config, load_config
 from utils.errors import UserError
-from utils.files import write_atomically
 from utils.optim import Plateau, learning_rate
 from utils.runs import find_run
 from utils.splits import load_splits
@@ -37,19 +33,6 @@ from Visualization.speed import time_to_accuracy_figure
 
 RESULTS = ROOT / "results" / "bench" / "time_to_accuracy.csv"
 PLAIN_CONFIG = ROOT / "configs" / "fer2013_8min_config.json"
-
-
-@dataclass(frozen=True)
-class Point:
-    """Where one training stood after an epoch: the share of validation images that were right, each seen once."""
-
-    program: str
-    run: str
-    seed: int
-    threads: int
-    epoch: int
-    seconds: float
-    accuracy: float
 
 
 def main() -> None:
@@ -66,29 +49,10 @@ def main() -> None:
         points = [point for point in points if point.run != name] + points_of_run(name)
     if arguments.plain:
         points += train_plain(arguments.config, arguments.plain, arguments.seed, arguments.threads)
+    points.sort(key=lambda point: (point.program, point.run))  # ours in front
     write_points(points, RESULTS)
     lines = [(point.program, point.run, point.seconds / 60, point.accuracy) for point in points]
     save_figure(time_to_accuracy_figure(lines), RESULTS.with_suffix(".png"))
-
-
-def read_points(path: Path) -> list[Point]:
-    """The table, empty where there is none."""
-    if not path.is_file():
-        return []
-    kinds = {field.name: field.type for field in fields(Point)}
-    with open(path, newline="") as file:
-        return [Point(**{key: kinds[key](value) for key, value in row.items()}) for row in csv.DictReader(file)]  # type: ignore[operator]
-
-
-def write_points(points: Iterable[Point], path: Path) -> None:
-    """The table, one row an epoch."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Point)], lineterminator="\n")
-    writer.writeheader()
-    for point in points:
-        writer.writerow(asdict(point) | {"seconds": f"{point.seconds:.1f}", "accuracy": f"{point.accuracy:.5f}"})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, text.getvalue().encode())
 
 
 def points_of_run(name: str) -> list[Point]:
@@ -126,6 +90,7 @@ def train_plain(path: Path, minutes: float, seed: int, threads: int) -> list[Poi
     batches = loader(job, split.train)
     judged = DataLoader(Pictures(split.val, still, range(len(split.val))), 256)
     points: list[Point] = []
+    name, program = f"plain_{minutes:g}min_{seed}", f"plain loop, {config.model_name}"
     begun = time.monotonic()
     for epoch in itertools.count(1):
         model.train()
@@ -140,9 +105,7 @@ def train_plain(path: Path, minutes: float, seed: int, threads: int) -> list[Poi
             optimizer.step()
         accuracy = _accuracy(model, judged)
         seconds = time.monotonic() - begun
-        points.append(
-            Point(f"plain loop, {config.model_name}", f"plain_{minutes:g}min_{seed}", seed, threads, epoch, seconds, accuracy)
-        )
+        points.append(Point(program, name, seed, threads, epoch, seconds, accuracy))
         print(f"epoch {epoch}  {seconds:.0f} s  val {accuracy:.2%}", flush=True)
         if seconds >= 60 * minutes:
             return points

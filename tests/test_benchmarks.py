@@ -4,17 +4,20 @@ import importlib.util
 import itertools
 import math
 
+import numpy as np
 import pytest
 
 from benchmarks.cases import NETWORKS, TARGETS, TITLES, Entry, Ways, cpu_cases, cuda_cases, equal_loss_jobs
 from benchmarks.job import Job
 from benchmarks.measure import Found, largest_difference, losses_of, rows_of
 from benchmarks.pacer import EndedError, Pacer
+from benchmarks.points import Point, read_points, record_text, write_points
 from benchmarks.programs import last_line
 from benchmarks.table import EQUAL, USERS, Row, State, Target, best, moved, ratio, read_rows, speed_text, write_rows
 from benchmarks.worker import losses
 from models import list_models
 from utils.errors import UserError
+from utils.predictions import Predictions
 from Visualization.speed import ratio_figure
 
 WAYS = Ways("cpu", 1, "sample", "bf16", "on")
@@ -147,3 +150,44 @@ def test_losses_are_compared_on_a_network_without_dropout():
 def test_a_row_without_anything_is_written_too(tmp_path):
     write_rows([Row("import", "ours", USERS, "s", "", "", note="broken")], tmp_path / "cpu.csv")
     assert read_rows(tmp_path / "cpu.csv")[0]["note"] == "broken"
+
+
+def trained(program, run, seconds, *accuracies):
+    return [Point(program, run, 1, 2, epoch, seconds * epoch, value) for epoch, value in enumerate(accuracies, 1)]
+
+
+def dumps(share):
+    """(validation, test) of 100 images, of which ``share`` are right; of the test part 10 more."""
+    found = []
+    for right in (share, share + 10):
+        logits = np.zeros((1, 100, 2), np.float32)
+        logits[:, np.arange(100), (np.arange(100) >= right).astype(int)] = 5
+        ids = [f"{i:06d}" for i in range(100)]
+        found.append(Predictions(logits, np.zeros(100, np.int64), ids, ("a", "b"), {}))
+    return tuple(found)
+
+
+def test_points_come_back_as_they_were_written(tmp_path):
+    points = trained("ours, 8min", "a", 60.5, 0.25, 0.5)
+    write_points(points, tmp_path / "t.csv")
+    assert read_points(tmp_path / "t.csv") == points
+    assert read_points(tmp_path / "none.csv") == []
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="not a table"):
+        read_points(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "right", "verdict"),
+    [(240, (65, 66), "yes"), (240, (63, 66), "no"), (241, (70, 70), "no")],  # 65 % on the mean, within 8 minutes
+)
+def test_the_record_is_that_of_the_mean_and_of_the_slowest_seed(seconds, right, verdict):
+    points = trained("ours, 8min", "a", 200, 0.7, 0.6) + trained("ours, 8min", "b", seconds, 0.5, 0.6)
+    points += trained("plain loop, 8min", "c", 240, 0.4, 0.5)
+    text = record_text(points, {name: dumps(share) for name, share in zip("ab", right, strict=True)})
+    ours, plain_loop = text.splitlines()[2:]
+    mean = sum(right) / 2
+    spread = abs(right[0] - right[1]) / 2**0.5
+    assert f"| 2 | {seconds * 2 / 60:.1f} | 65.00% ± 7.07 | {mean:.2f}% ± {spread:.2f} | {mean + 10:.2f}%" in ours
+    assert ours.endswith(f"| 65.0% in 8 minutes | {verdict} |")
+    assert plain_loop == "| plain loop, 8min | 1 | 8.0 | 50.00% | – | – |  |  |"

@@ -86,6 +86,11 @@ def inflations(runs: Runs) -> list[Inflation]:
     return rows
 
 
+def all_views(judged: dict[str, Scores]) -> Scores:
+    """Of `judge`'s figures those over all views that were dumped."""
+    return judged.get("views", judged["clean"])
+
+
 def _official_lines(runs: Runs) -> list[str]:
     names, tests = list(runs), [test for _, test in runs.values()]
     lines = [
@@ -132,11 +137,11 @@ def _folds_lines(runs: Runs) -> list[str]:
 
 
 def _folds_row(name: str, val: Predictions | None, test: Predictions) -> str:
-    judged, found = _all_views(judge(test)), spread(test)
+    judged, found = all_views(judge(test)), spread(test)
     low, high = found.interval or judged.interval
     cells = [
         name,
-        "" if val is None else f"{_all_views(judge(val)).accuracy:.2%}",
+        "" if val is None else f"{all_views(judge(val)).accuracy:.2%}",
         f"**{judged.accuracy:.2%}**",
         f"{low:.2%} – {high:.2%}",
         f"{found.mean:.2%} ± {100 * found.sd:.2f}",
@@ -157,13 +162,13 @@ def _inflation_row(row: Inflation) -> str:
 
 
 def _row(name: str, cost: tuple[str, str], val: dict[str, Scores], test: dict[str, Scores]) -> str:
-    shown = _all_views(test)
+    shown = all_views(test)
     fresh = test.get("views, no copies", test.get("clean, no copies", shown))
     low, high = shown.interval
     cells = [
         name,
         *cost,
-        f"{_all_views(val).accuracy:.2%}",
+        f"{all_views(val).accuracy:.2%}",
         f"{test['clean'].accuracy:.2%}" if cost[0] else "",
         f"**{shown.accuracy:.2%}**",
         f"{low:.2%} – {high:.2%}",
@@ -179,7 +184,7 @@ def _recall_lines(rows: Mapping[str, Predictions]) -> list[str]:
     classes = next(iter(rows.values())).classes
     lines = ["| recall on test | " + " | ".join(classes) + " |", "|---" * (len(classes) + 1) + "|"]
     for name, test in rows.items():
-        recall = _all_views(judge(test)).recall
+        recall = all_views(judge(test)).recall
         lines.append(f"| {name} | " + " | ".join(map(share, recall)) + " |")
     return lines
 
@@ -197,10 +202,6 @@ def _copies_line(test: Predictions) -> str:
     copies = len(test.meta["copies_in_train"])
     share = copies / len(test.targets)
     return f"{copies} of the {len(test.targets)} test images ({share:.1%}) have an exact copy in the training part."
-
-
-def _all_views(judged: dict[str, Scores]) -> Scores:
-    return judged.get("views", judged["clean"])
 
 
 def _name(test: Predictions) -> str:
