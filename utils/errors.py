@@ -27,10 +27,10 @@ class MachineError(UserError):
 
 
 class SaidElsewhere(Exception):  # noqa: N818 - not an error of its own
-    """Another process of the same training says what is wrong; this one ends with the same exit code, in silence."""
+    """What is wrong has been said, here or by another process of the same training; the program ends in silence."""
 
     def __init__(self, exit_code: int) -> None:
-        super().__init__(f"another process says why this one ends with exit code {exit_code}")
+        super().__init__(f"it was said before why this program ends with exit code {exit_code}")
         self.exit_code = exit_code
 
 
