@@ -95,6 +95,121 @@ class CompactVGG(nn.Module):
         return self.fc(torch.flatten(self.pool(self.features(self.stem(x))), 1))
 
 
+class CompactInception(nn.Module):
+    """A 5x5 stem that halves the size, then stages of Inception units with max pooling between them.
+
+    Args:
+        num_classes: outputs of the head.
+        in_channels: channels of the images.
+        drop_rate: dropout before the head.
+        stem_width: channels of the stem.
+        widths: channels of each stage, multiples of 8.
+        blocks: units in each stage.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        drop_rate: float,
+        stem_width: int,
+        widths: Sequence[int],
+        blocks: Sequence[int],
+    ):
+        super().__init__()
+        self.stem = _conv_bn_relu(in_channels, stem_width, kernel=5, stride=2)
+        self.features = nn.Sequential()
+        for (entry, width), depth in zip(pairwise([stem_width, *widths]), blocks, strict=True):
+            if len(self.features):
+                self.features.append(nn.MaxPool2d(2))
+            self.features.append(nn.Sequential(*(Inception(c, width) for c in [entry, *[width] * (depth - 1)])))
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        init_convolutions(self)
+        self.fc = Classifier(widths[-1], num_classes, drop_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps images [B, in_channels, H, W] to logits [B, num_classes]."""
+        return self.fc(torch.flatten(self.pool(self.features(self.stem(x))), 1))
+
+
+class Inception(nn.Module):
+    """Four branches side by side: 1x1; 3x3; two 3x3 in the place of a 5x5; pooling (Szegedy et al., CVPR 2016, fig. 5).
+
+    Args:
+        in_channels: channels that come in.
+        out_channels: channels that go out, a multiple of 8: a quarter, a half, an eighth and an eighth of them.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        quarter, eighth = out_channels // 4, out_channels // 8
+        self.point = _conv_bn_relu(in_channels, quarter, kernel=1)
+        self.near = nn.Sequential(_conv_bn_relu(in_channels, quarter, kernel=1), _conv_bn_relu(quarter, 2 * quarter))
+        self.far = nn.Sequential(
+            _conv_bn_relu(in_channels, eighth, kernel=1), _conv_bn_relu(eighth, eighth), _conv_bn_relu(eighth, eighth)
+        )
+        self.pooled = nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), _conv_bn_relu(in_channels, eighth, kernel=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps [B, in_channels, H, W] to [B, out_channels, H, W]."""
+        return torch.cat([self.point(x), self.near(x), self.far(x), self.pooled(x)], dim=1)
+
+
+class CompactDenseNet(nn.Module):
+    """A 5x5 stem that halves the size, then dense blocks with halving transitions between them.
+
+    Each layer sees the maps of all before it (Huang et al., CVPR 2017, DenseNet-BC).
+
+    Args:
+        num_classes: outputs of the head.
+        in_channels: channels of the images.
+        drop_rate: dropout before the head.
+        growth: channels that each layer adds.
+        blocks: layers in each dense block.
+    """
+
+    def __init__(self, num_classes: int, in_channels: int, drop_rate: float, growth: int, blocks: Sequence[int]):
+        super().__init__()
+        channels = 2 * growth
+        self.stem = _conv_bn_relu(in_channels, channels, kernel=5, stride=2)
+        self.features = nn.Sequential()
+        for depth in blocks:
+            if len(self.features):
+                self.features.append(nn.Sequential(_bn_relu_conv(channels, channels // 2, kernel=1), nn.AvgPool2d(2)))
+                channels //= 2
+            self.features.append(nn.Sequential(*(DenseLayer(channels + i * growth, growth) for i in range(depth))))
+            channels += depth * growth
+        self.norm = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        init_convolutions(self)
+        self.fc = Classifier(channels, num_classes, drop_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps images [B, in_channels, H, W] to logits [B, num_classes]."""
+        return self.fc(torch.flatten(self.pool(self.norm(self.features(self.stem(x)))), 1))
+
+
+class DenseLayer(nn.Module):
+    """A 1x1 convolution to four times ``growth`` channels, a 3x3 one to ``growth``, appended to what came in."""
+
+    def __init__(self, in_channels: int, growth: int):
+        super().__init__()
+        self.layers = nn.Sequential(_bn_relu_conv(in_channels, 4 * growth, kernel=1), _bn_relu_conv(4 * growth, growth))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps [B, in_channels, H, W] to [B, in_channels + growth, H, W]."""
+        return torch.cat([x, self.layers(x)], dim=1)
+
+
+def _bn_relu_conv(in_channels: int, out_channels: int, kernel: int = 3) -> nn.Sequential:
+    # not in place: the maps are also passed on as they are
+    return nn.Sequential(
+        nn.BatchNorm2d(in_channels),
+        nn.ReLU(),
+        nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False),
+    )
+
+
 def _conv_bn_relu(in_channels: int, out_channels: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False),
@@ -151,3 +266,17 @@ def quick_vgg(num_classes: int, in_channels: int, drop_rate: float | None) -> Co
     """Quick VGG: few layers where maps are large and cost most; dropout 0.1 before the head unless told otherwise."""
     rate = 0.1 if drop_rate is None else drop_rate
     return CompactVGG(num_classes, in_channels, rate, stem_width=32, widths=(64, 128, 256), depths=(1, 2, 3))
+
+
+@register_model(classifier="fc", cam_layer="features", min_size=16, **NO_WEIGHTS)
+def compact_inception(num_classes: int, in_channels: int, drop_rate: float | None) -> CompactInception:
+    """Compact Inception, seven units; dropout 0.3 before the head unless told otherwise."""
+    rate = 0.3 if drop_rate is None else drop_rate
+    return CompactInception(num_classes, in_channels, rate, stem_width=64, widths=(128, 256, 384), blocks=(2, 3, 2))
+
+
+@register_model(classifier="fc", cam_layer="norm", min_size=16, **NO_WEIGHTS)
+def compact_densenet(num_classes: int, in_channels: int, drop_rate: float | None) -> CompactDenseNet:
+    """Compact DenseNet, growth 32, sixteen layers; dropout 0.3 before the head unless told otherwise."""
+    rate = 0.3 if drop_rate is None else drop_rate
+    return CompactDenseNet(num_classes, in_channels, rate, growth=32, blocks=(4, 6, 6))
