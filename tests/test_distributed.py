@@ -183,7 +183,7 @@ def test_what_processes_tell_each_other(team_told: list[dict[str, dict]]) -> Non
         for case, (speaker, kind, code, text) in kinds.items():
             got = talk[case]
             assert got[:2] == [kind if rank == speaker else "SaidElsewhere", code]
-            assert got[2].startswith(text if rank == speaker else "another process says why")
+            assert got[2].startswith(text if rank == speaker else "it was said before why")
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
