@@ -1,0 +1,101 @@
+"""How a run stands pictures that are blurred, noisy, turned ...: ``python Visualization/gen_robustness.py RUN``."""
+
+import csv
+import io
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a start as a file, from any folder
+
+import numpy as np
+
+from utils.cli import Parser, run_cli
+from utils.config import load_config
+from utils.corruptions import CORRUPTIONS, STRENGTHS, corrupted
+from utils.datasets.faces import Faces
+from utils.errors import UserError
+from utils.files import write_atomically
+from utils.inference import Recognizer
+from utils.metrics import score
+from utils.runs import find_run
+from utils.splits import load_splits
+from Visualization.robustness import robustness_figure
+from Visualization.saving import save_figure
+
+
+@dataclass(frozen=True)
+class Row:
+    """Accuracy on one part after one corruption, with its Wilson interval; strength 0 is the picture as it is."""
+
+    corruption: str
+    strength: int
+    meaning: str
+    images: int
+    accuracy: float
+    low: float
+    high: float
+    balanced_accuracy: float
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Judge, write the table, draw it.
+
+    Raises:
+        UserError: no such run or part, or a run of folds, which has no one network.
+    """
+    parser = Parser("Accuracy of a run on corrupted pictures: eight kinds, each in five strengths, one view.")
+    parser.add_argument("run", metavar="RUN", help="a run that has ended, or the path of its checkpoint folder")
+    parser.add_argument("--split", choices=("val", "test"), default="test", help="which part (default test)")
+    parser.add_argument("--out", type=Path, help="folder that is written to (default: results_dir of the run)")
+    options = parser.parse_args(arguments)
+    files = find_run(options.run, load_config(None))
+    if files.settings.is_file():
+        raise UserError(f"{files.name}: has folds; name one of its checkpoint folders")
+    recognizer = Recognizer(files.best)
+    (split,) = load_splits(recognizer.config)
+    faces = split.parts().get(options.split)
+    if faces is None:
+        raise UserError(f"{files.name}: its data have no part '{options.split}'")
+    rows = measure(recognizer, faces)
+    path = (options.out or Path(recognizer.config.results_dir)) / f"{files.name}.{options.split}.robustness.csv"
+    write_rows(rows, path)
+    clean, *others = rows
+    shares = np.array([row.accuracy for row in others]).reshape(-1, STRENGTHS)
+    title = f"{recognizer.config.arch} on corrupted pictures"
+    subtitle = f"{files.name}, {options.split}, {clean.images:,} images, one view"
+    save_figure(robustness_figure(list(CORRUPTIONS), shares, clean.accuracy, title, subtitle), path.with_suffix(".png"))
+    for row in rows:
+        print(f"{row.corruption:15s} {row.strength}  {row.accuracy:7.2%}  {row.meaning}")
+    print(f"\n{path}\n{path.with_suffix('.png')}")
+
+
+def measure(recognizer: Recognizer, faces: Faces) -> list[Row]:
+    """The clean pictures, then each corruption in each strength; one view, so that nothing else helps."""
+    images = np.asarray(faces.images)
+    rows = [_row("none", 0, "as it is", recognizer, images, faces.labels)]
+    for name, (_, values, words) in CORRUPTIONS.items():
+        for strength, value in enumerate(values, 1):
+            changed = corrupted(images, name, strength)
+            rows.append(_row(name, strength, words.format(value), recognizer, changed, faces.labels))
+    return rows
+
+
+def write_rows(rows: Sequence[Row], path: Path) -> None:
+    """The table as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: f"{v:.6f}" if isinstance(v, float) else v for k, v in asdict(row).items()} for row in rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, text.getvalue().encode())
+
+
+def _row(name: str, strength: int, meaning: str, recognizer: Recognizer, images: np.ndarray, labels: np.ndarray) -> Row:
+    found = score(recognizer.probabilities(images, views=1), labels)
+    return Row(name, strength, meaning, found.images, found.accuracy, *found.interval, found.balanced_accuracy)
+
+
+if __name__ == "__main__":
+    run_cli(main)
