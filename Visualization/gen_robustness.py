@@ -46,29 +46,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
         UserError: no such run or part, or a run of folds, which has no one network.
     """
     parser = Parser("Accuracy of a run on corrupted pictures: eight kinds, each in five strengths, one view.")
-    parser.add_argument("run", metavar="RUN", help="a run that has ended, or the path of its checkpoint folder")
+    parser.add_argument("run", metavar="RUN", help="a run that has ended, or the path of its weights")
     parser.add_argument("--split", choices=("val", "test"), default="test", help="which part (default test)")
     parser.add_argument("--out", type=Path, help="folder that is written to (default: results_dir of the run)")
     options = parser.parse_args(arguments)
-    files = find_run(options.run, load_config(None))
-    if files.settings.is_file():
-        raise UserError(f"{files.name}: has folds; name one of its checkpoint folders")
-    recognizer = Recognizer(files.best)
+    name, weights = _named(options.run)
+    recognizer = Recognizer(weights)
     (split,) = load_splits(recognizer.config)
     faces = split.parts().get(options.split)
     if faces is None:
-        raise UserError(f"{files.name}: its data have no part '{options.split}'")
+        raise UserError(f"{name}: its data have no part '{options.split}'")
     rows = measure(recognizer, faces)
-    path = (options.out or Path(recognizer.config.results_dir)) / f"{files.name}.{options.split}.robustness.csv"
+    path = (options.out or Path(recognizer.config.results_dir)) / f"{name}.{options.split}.robustness.csv"
     write_rows(rows, path)
     clean, *others = rows
     shares = np.array([row.accuracy for row in others]).reshape(-1, STRENGTHS)
     title = f"{recognizer.config.arch} on corrupted pictures"
-    subtitle = f"{files.name}, {options.split}, {clean.images:,} images, one view"
+    subtitle = f"{name}, {options.split}, {clean.images:,} images, one view"
     save_figure(robustness_figure(list(CORRUPTIONS), shares, clean.accuracy, title, subtitle), path.with_suffix(".png"))
     for row in rows:
         print(f"{row.corruption:15s} {row.strength}  {row.accuracy:7.2%}  {row.meaning}")
     print(f"\n{path}\n{path.with_suffix('.png')}")
+
+
+def _named(run: str) -> tuple[str, Path]:
+    """What to call it, and its weights."""
+    if Path(run).is_file():
+        return Path(run).stem, Path(run)
+    files = find_run(run, load_config(None))
+    if files.settings.is_file():
+        raise UserError(f"{files.name}: has folds; name the checkpoint file of one of them")
+    return files.name, files.best
 
 
 def measure(recognizer: Recognizer, faces: Faces) -> list[Row]:

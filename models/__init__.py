@@ -3,7 +3,7 @@
 from models import attention_resnet, compact, resmasking, resnet, vggface, zoo  # noqa: F401  (they register)
 from models.counting import count_flops, count_parameters
 from models.errors import ModelError
-from models.registry import ModelInfo, check_input_size, create_model, list_models, model_info
+from models.registry import ModelInfo, check_input_size, create_model, list_models, model_info, pretrained_path
 from models.stages import freeze, stages
 from models.weights import LoadReport, load_weights
 
@@ -19,5 +19,6 @@ __all__ = [
     "list_models",
     "load_weights",
     "model_info",
+    "pretrained_path",
     "stages",
 ]

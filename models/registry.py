@@ -1,16 +1,19 @@
 """Maps a model's name to its builder and to the facts that other code must know about it."""
 
 import inspect
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from models.errors import ModelError, closest
+from models.weight_files import read_note
 from models.weights import download_imagenet, load_weights
 
 __all__ = [
@@ -22,6 +25,7 @@ __all__ = [
     "create_model",
     "list_models",
     "model_info",
+    "pretrained_path",
     "register_model",
 ]
 
@@ -29,6 +33,8 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
 TIMM = "timm:"
+PRETRAINED = "pretrained"
+_SHIPPED = Path(__file__).resolve().parent / "pretrained"
 
 Builder = Callable[..., nn.Module]
 _registry: dict[str, "ModelInfo"] = {}
@@ -79,8 +85,8 @@ class ModelInfo:
 def create_model(
     name: str,
     *,
-    num_classes: int,
-    in_channels: int = 3,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
     weights: str | os.PathLike[str] = "none",
     drop_rate: float | None = None,
     image_size: int | None = None,
@@ -94,10 +100,11 @@ def create_model(
 
     Args:
         name: one of `list_models()`, or `timm:<name>` for any network of timm.
-        num_classes: outputs of the head, at least 1.
-        in_channels: 1 (grey) or 3 (RGB).
-        weights: "none", "imagenet" (the library's own download) or the path of a .pth, .pt or
-            .safetensors file; a head of another shape keeps its fresh values.
+        num_classes: outputs of the head, at least 1; must be given, but for pretrained weights, which have their own.
+        in_channels: 1 (grey) or 3 (RGB, the default without pretrained weights).
+        weights: "none", "pretrained" (trained on faces, comes with this package, see `pretrained_path`), "imagenet"
+            (the library's own download) or the path of a .pth, .pt or .safetensors file; a head of another shape
+            keeps its fresh values.
         drop_rate: dropout before the head's linear layers, in [0, 1); None keeps the network's own.
         image_size: height and width of the inputs to come, checked now if given.
         **options: what the network accepts beyond that, see `ModelInfo.options`.
@@ -106,6 +113,12 @@ def create_model(
         ModelError: unknown name or option, value out of range, unsuitable size or weights.
     """
     info = model_info(name)
+    note: Mapping[str, Any] = {}
+    if os.fspath(weights) == PRETRAINED:
+        weights = pretrained_path(name)
+        note = json.loads(read_note(weights)["config"])
+    num_classes = note.get("num_classes") if num_classes is None else num_classes
+    in_channels = note.get("in_channels", 3) if in_channels is None else in_channels
     _check_arguments(num_classes, in_channels, drop_rate)
     _check_options(info, options)
     if image_size is not None:
@@ -117,8 +130,21 @@ def create_model(
     model.register_forward_pre_hook(partial(_check_input, name, in_channels, smallest, multiple))
     if os.fspath(weights) != "none":
         path = _imagenet_path(info) if os.fspath(weights) == "imagenet" else weights
-        load_weights(model, path, rename_key=info.rename_key)
+        load_weights(model, path, rename_key=_ours if note else info.rename_key)
     return model
+
+
+def pretrained_path(name: str) -> Path:
+    """The weights of network ``name`` that come with this package; its folder says what they are worth, and for what.
+
+    Raises:
+        ModelError: none come with it.
+    """
+    path = _SHIPPED / f"{name}.safetensors"
+    if not path.is_file():
+        there = ", ".join(sorted(file.stem for file in _SHIPPED.glob("*.safetensors"))) or "none"
+        raise ModelError(f"{name} has no pretrained weights; those that come with this package: {there}")
+    return path
 
 
 def list_models() -> list[str]:
@@ -176,13 +202,20 @@ def _timm_info(name: str) -> ModelInfo:
     return timm_info(name)
 
 
+def _ours(key: str) -> str | None:
+    """Beside the weights such a file holds what the network has been trained on."""
+    return None if key.startswith("seen.") else key
+
+
 def _imagenet_path(info: ModelInfo) -> os.PathLike[str]:
     if info.imagenet is None:
         raise ModelError(f"{info.name} has no imagenet weights; {info.weights_hint}")
     return download_imagenet(info.imagenet)
 
 
-def _check_arguments(num_classes: int, in_channels: int, drop_rate: float | None) -> None:
+def _check_arguments(num_classes: int | None, in_channels: int, drop_rate: float | None) -> None:
+    if num_classes is None:
+        raise ModelError("num_classes must be given; only weights='pretrained' bring their own")
     if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
         raise ModelError(f"num_classes must be a whole number of at least 1; got {num_classes!r}")
     if in_channels not in (1, 3):

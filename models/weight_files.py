@@ -67,6 +67,21 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     return state
 
 
+def read_note(path: str | os.PathLike[str]) -> dict[str, str]:
+    """What the writer of a .safetensors file noted beside its tensors; nothing where it is another kind of file.
+
+    Raises:
+        ModelError: no such file, or damaged.
+    """
+    if _first_bytes(Path(path))[8:9] != b"{":
+        return {}
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except UNREADABLE as error:
+        raise ModelError(f"{path}: not loaded, damaged or unsafe ({_first_line(error)})") from None
+
+
 def _first_bytes(path: Path) -> bytes:
     if path.is_dir():
         raise ModelError(f"{path}: is a folder; expected a .pth, .pt or .safetensors file")

@@ -133,7 +133,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     content = path.read_bytes()
     if expected != hashlib.sha256(memoryview(content)[:-_TRAILER]).hexdigest():
         raise UserError(f"{path}: damaged (checksum differs)")
-    return _parsed(_load_plain(content, path), path)
+    return checkpoint_from(_load_plain(content, path), path)
 
 
 def checkpoint_hash(path: Path) -> str:
@@ -205,7 +205,12 @@ def _refuse_calls(archive: zipfile.ZipFile) -> None:
                     raise pickle.UnpicklingError(argument)
 
 
-def _parsed(plain: dict[str, Any], path: Path) -> Checkpoint:
+def checkpoint_from(plain: dict[str, Any], path: Path) -> Checkpoint:
+    """The checkpoint whose fields a file holds as ``plain``; nothing in it is trusted.
+
+    Raises:
+        UserError: one is missing or of another type, or weights are not finite; ``path`` is named in the message.
+    """
     names = [f.name for f in dataclasses.fields(Checkpoint)]
     for name, nothing in (("origin", {}), ("seen", [])):
         plain.setdefault(name, nothing)  # files of the first versions have none

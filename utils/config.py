@@ -75,7 +75,9 @@ class Config:
     arch: str = setting("alexnet", "network, one of `python -m models`")
     weights: str = setting("none", "initial weights: none, imagenet, or the path of a file")
     init_from: str = setting(
-        "none", "none, or a run (or its checkpoint file) whose weights this one begins with; its head by class names"
+        "none",
+        "none, pretrained (what comes with this package), or a run (or its checkpoint file) whose weights this one "
+        "begins with; its head by class names",
     )
     freeze_stages: int = setting(0, "first stages of the network that keep their initial weights", least=0, most=1000)
     stem: str = setting(

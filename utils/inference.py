@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from utils.augment import VIEWS, view_batch
-from utils.checkpoint import Checkpoint, checkpoint_hash, load_checkpoint, rebuild_model
+from utils.checkpoint import Checkpoint, rebuild_model
 from utils.config import Config
 from utils.datasets.duplicates import copied_from, image_digests
 from utils.datasets.faces import Faces, Images, Split
@@ -18,6 +18,7 @@ from utils.errors import UserError
 from utils.predictions import Predictions, softmax
 from utils.runtime import autocast, find_device, memory_format, placed
 from utils.seen import form_of, pasts
+from utils.shipped import load_network
 
 # Images in one forward pass: enough to be fast, small enough for 224 px on a laptop.
 MOST_IMAGES, MOST_PIXELS = 256, 2_000_000
@@ -78,15 +79,14 @@ class Recognizer:
 
     def __init__(self, path: str | Path, device: str | None = None) -> None:
         """Args:
-            path: a checkpoint file.
+            path: a checkpoint file, or one that came with the package (`models.pretrained_path`).
             device: where to compute; the processor by default.
 
         Raises:
-            UserError: the file is not an intact checkpoint.
+            UserError: the file is neither, or damaged.
         """
         self.path = Path(path)
-        self.checkpoint = load_checkpoint(self.path)
-        self.hash = checkpoint_hash(self.path)
+        self.checkpoint, self.hash = load_network(self.path)
         self.classes = self.checkpoint.classes
         self.config = dataclasses.replace(self.checkpoint.config, device=str(find_device(device or "cpu")))
         self.model = placed(rebuild_model(self.checkpoint), self.config)

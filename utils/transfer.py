@@ -10,17 +10,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from models import model_info
-from utils.checkpoint import Checkpoint, checkpoint_hash, load_checkpoint
+from models import model_info, pretrained_path
+from utils.checkpoint import Checkpoint, checkpoint_hash
 from utils.config import Config
 from utils.datasets.duplicates import image_digests
 from utils.datasets.faces import Faces, Split
 from utils.errors import UserError
 from utils.runs import find_run
 from utils.seen import form_of, pasts
+from utils.shipped import SUFFIX, is_shipped, load_network
 from utils.splits.leaks import keeps_apart
 
-NONE = "none"
+NONE, PRETRAINED = "none", "pretrained"
 ANY_SET = "folder"  # the name of every set of the user's own
 # It comes in one split alone; labels of FER+ may drop images from a part, and never move one to another.
 OFFICIAL_ONLY = "fer2013"
@@ -66,26 +67,30 @@ def find_origin(config: Config) -> Origin | None:
     if config.weights != NONE:
         raise UserError(f"init_from and weights both name initial weights; leave weights at none, got {config.weights}")
     path = Path(config.init_from)
-    if path.suffix != ".pt":
+    if config.init_from == PRETRAINED:
+        path = pretrained_path(config.arch)
+    elif path.suffix not in (".pt", SUFFIX):
         try:
             path = find_run(config.init_from, config).best
         except UserError as error:
             raise UserError(f"init_from: {error}; name a run that you have trained, or a checkpoint file") from None
     if not path.is_file():
         raise UserError(f"init_from: {path}: no such checkpoint; a run of folds has one in each fold's folder")
-    source = load_checkpoint(path)
+    source, name = load_network(path)
     for key in SHAPE:
         theirs, ours = getattr(source.config, key), getattr(config, key)
         if theirs != ours:
             raise UserError(f"init_from: {path} has {key} {theirs}; this run asks for {ours}")
-    return Origin(source, checkpoint_hash(path))
+    return Origin(source, name)
 
 
 def _refuse_checkpoint(weights: str) -> None:
     """Files of others are weights; what a run of ours has seen is known, and `check_unseen` must be able to ask."""
+    if weights == PRETRAINED:
+        raise UserError("weights: pretrained ones are of a run of ours; init_from=pretrained begins with it")
     path = Path(weights)
     try:
-        ours = path.is_file() and os.access(path, os.R_OK) and checkpoint_hash(path) != ""
+        ours = path.is_file() and os.access(path, os.R_OK) and (checkpoint_hash(path) != "" or is_shipped(path))
     except OSError:  # a name of 300 characters; whoever reads the weights says so
         return
     if ours:
