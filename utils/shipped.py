@@ -19,6 +19,7 @@ from utils.files import refuse_disguise, sha256_of
 SUFFIX = ".safetensors"
 # What else of a checkpoint goes along; the rest is for going on with the training.
 _TOLD = ("run", "classes", "epoch", "metrics", "selection", "data", "environment", "origin")
+# Of the machine it was trained on, and no matter of the network.
 _HERE = ("device", "data_path", "cache_dir", "log_dir", "checkpoint_dir", "results_dir", "figures_dir", "threads")
 
 
@@ -44,6 +45,7 @@ def shipped_bytes(checkpoint: Checkpoint, temperature: float) -> bytes:
 
     Args:
         checkpoint: a run that has ended; its judged weights go along.
+            It judges in fp32 by default, which is the same on all machines.
         temperature: what logits are divided by (Guo et al., ICML 2017). The last layer takes it up, so that whoever
             loads the file has calibrated probabilities without knowing of it.
     """
@@ -55,7 +57,7 @@ def shipped_bytes(checkpoint: Checkpoint, temperature: float) -> bytes:
     for number, seen in enumerate(checkpoint.seen):
         tensors[f"seen.{number}"] = seen["images"].contiguous()
     plain = Config()
-    config = replace(checkpoint.config, **{key: getattr(plain, key) for key in _HERE})
+    config = replace(checkpoint.config, **{key: getattr(plain, key) for key in _HERE}, precision="fp32")
     told: dict[str, Any] = {key: getattr(checkpoint, key) for key in _TOLD} | {"temperature": temperature}
     told["seconds"] = checkpoint.progress.get("seconds")
     told["forms"] = [seen["form"] for seen in checkpoint.seen]

