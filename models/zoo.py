@@ -18,7 +18,7 @@ def _library(name: str, num_classes: int, **options: Any) -> nn.Module:
     return getattr(torchvision.models, name)(num_classes=num_classes, **options)
 
 
-def _adapt(model: nn.Module, classifier: str, in_channels: int, drop_rate: float | None) -> nn.Module:
+def adapted(model: nn.Module, classifier: str, in_channels: int, drop_rate: float | None) -> nn.Module:
     """Gives a network of the library a fresh head near zero, its dropout rate and its input channels."""
     _adapt_head(model, classifier, drop_rate)
     if in_channels == 1:
@@ -69,21 +69,21 @@ def _open_cam_layer(model: nn.Module, path: str) -> nn.Module:
 def alexnet(num_classes: int, in_channels: int, drop_rate: float | None) -> nn.Module:
     """AlexNet in torchvision's one-column form (Krizhevsky, arXiv 1404.5997)."""
     model = _library("alexnet", num_classes)
-    return _open_cam_layer(_adapt(model, "classifier.6", in_channels, drop_rate), "features.11")
+    return _open_cam_layer(adapted(model, "classifier.6", in_channels, drop_rate), "features.11")
 
 
 @register_model(classifier="classifier.6", cam_layer="features.35", min_size=32, imagenet="torchvision:vgg19")
 def vgg19(num_classes: int, in_channels: int, drop_rate: float | None) -> nn.Module:
     """VGG-19, configuration E (Simonyan and Zisserman, ICLR 2015)."""
     model = _library("vgg19", num_classes)
-    return _open_cam_layer(_adapt(model, "classifier.6", in_channels, drop_rate), "features.35")
+    return _open_cam_layer(adapted(model, "classifier.6", in_channels, drop_rate), "features.35")
 
 
 @register_model(classifier="classifier.6", cam_layer="features.51", min_size=32, imagenet="torchvision:vgg19_bn")
 def vgg19_bn(num_classes: int, in_channels: int, drop_rate: float | None) -> nn.Module:
     """VGG-19 with batch norm (Simonyan and Zisserman, ICLR 2015)."""
     model = _library("vgg19_bn", num_classes)
-    return _open_cam_layer(_adapt(model, "classifier.6", in_channels, drop_rate), "features.51")
+    return _open_cam_layer(adapted(model, "classifier.6", in_channels, drop_rate), "features.51")
 
 
 # torchvision's GoogLeNet and Inception weights were trained on [-1, 1], hence mean and std of one half.
@@ -94,7 +94,7 @@ _INCEPTION_FACTS: dict[str, Any] = {"classifier": "fc", "mean": HALF, "std": HAL
 def googlenet(num_classes: int, in_channels: int, drop_rate: float | None) -> nn.Module:
     """GoogLeNet with batch norm and without auxiliary heads (Szegedy et al., CVPR 2015)."""
     model = _library("googlenet", num_classes, aux_logits=False, init_weights=True)
-    return _adapt(model, "fc", in_channels, drop_rate)
+    return adapted(model, "fc", in_channels, drop_rate)
 
 
 @register_model(
@@ -111,7 +111,7 @@ def inception_v3(num_classes: int, in_channels: int, drop_rate: float | None) ->
     model = _library("inception_v3", num_classes, aux_logits=True, init_weights=True)
     model.AuxLogits = InceptionAux(768, num_classes)
     init_head(model.AuxLogits.fc)
-    return _adapt(model, "fc", in_channels, drop_rate)
+    return adapted(model, "fc", in_channels, drop_rate)
 
 
 # The dense block and not the norm after it: torchvision applies an in-place ReLU to the norm's output.
@@ -120,14 +120,14 @@ def inception_v3(num_classes: int, in_channels: int, drop_rate: float | None) ->
 )
 def densenet121(num_classes: int, in_channels: int, drop_rate: float | None) -> nn.Module:
     """DenseNet-121 (Huang et al., CVPR 2017)."""
-    return _adapt(_library("densenet121", num_classes), "classifier", in_channels, drop_rate)
+    return adapted(_library("densenet121", num_classes), "classifier", in_channels, drop_rate)
 
 
 @register_model(classifier="classifier.1", cam_layer="features.18", min_size=32, imagenet="torchvision:mobilenet_v2")
 def mobilenet_v2(num_classes: int, in_channels: int, drop_rate: float | None) -> nn.Module:
     """MobileNet v2 (Sandler et al., CVPR 2018)."""
     model = _library("mobilenet_v2", num_classes)
-    return _adapt(model, "classifier.1", in_channels, drop_rate)
+    return adapted(model, "classifier.1", in_channels, drop_rate)
 
 
 @register_model(classifier="classifier", cam_layer="bn2", min_size=32, imagenet=f"timm:{EFFICIENTNET_B2}")
@@ -137,4 +137,4 @@ def efficientnet_b2b(num_classes: int, in_channels: int, drop_rate: float | None
 
     rate = 0.3 if drop_rate is None else drop_rate
     model = build_timm(EFFICIENTNET_B2, num_classes, in_channels, rate)
-    return _adapt(model, "classifier", in_channels, drop_rate=None)
+    return adapted(model, "classifier", in_channels, drop_rate=None)

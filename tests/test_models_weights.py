@@ -14,14 +14,15 @@ import pytest
 import safetensors.torch
 import torch
 
-from models import ModelError, create_model, load_weights
+from models import ModelError, create_model, load_weights, model_info
 from models import weights as weights_module
 from models.attention_resnet import AUTHORS_NAMES
 from models.torchvision_compat import torchvision
 from models.vggface import rename_caffe_key
 from models.weight_files import MAX_BYTES
 
-MOBILENET = Path(__file__).resolve().parents[2] / "shared" / "weights" / "mobilenet_v2_imagenet.safetensors"
+WEIGHTS = Path(__file__).resolve().parents[2] / "shared" / "weights"
+MOBILENET = WEIGHTS / "mobilenet_v2_imagenet.safetensors"
 
 
 def tiny(**settings):
@@ -186,6 +187,27 @@ def test_real_imagenet_weights_with_their_own_head():
     images = torch.rand(2, 3, 64, 64)
     with torch.inference_mode():
         torch.testing.assert_close(model(images), reference(images))
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v1", "efficientnet_lite2"])
+def test_all_that_the_published_files_hold_finds_its_place(name):
+    path = (
+        WEIGHTS / {"mobilenet_v1": "mobilenet_v1_vggface2", "efficientnet_lite2": "efficientnet_lite2_imagenet"}[name]
+    )
+    path = path.with_suffix(".safetensors")
+    if not path.exists():
+        pytest.skip(f"needs {path.name} in ../shared/weights")
+    model, facts = create_model(name, num_classes=7), model_info(name)
+    report = load_weights(model, path, rename_key=facts.rename_key)
+    head = {f"{facts.classifier}.weight", f"{facts.classifier}.bias"}
+    assert set(report.missing) == head and set(report.skipped) <= {"_fc.weight", "_fc.bias"}
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v1", "efficientnet_lite2"])
+def test_our_own_names_are_left_as_they_are(name):
+    rename = model_info(name).rename_key
+    names = list(create_model(name, num_classes=7).state_dict())
+    assert [rename(key) for key in names if key.startswith("blocks")] == [k for k in names if k.startswith("blocks")]
 
 
 def archive(compressed: bool, size: int) -> bytes:
