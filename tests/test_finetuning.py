@@ -77,6 +77,19 @@ def test_frozen_stages_are_judged_and_trained_in_the_same_mode(tmp_path, source)
     assert learner.model.training and learner.model.fc.training  # dropout before the head goes on
 
 
+def test_norms_keep_their_statistics_and_learn_scale_and_shift(tmp_path, source):
+    learner = learner_in(tmp_path, f"init_from={source}", "freeze_norms=true", "ema_decay=0")
+    before = copy.deepcopy(learner.model.state_dict())
+    learner.train_mode()
+    images, labels = next(iter(learner.batches.epoch(0)))
+    learner.train_step(images, labels, 0, 0)
+    norms = {path for path, part in learner.model.named_modules() if isinstance(part, torch.nn.BatchNorm2d)}
+    for name, value in learner.model.state_dict().items():
+        path, _, tensor = name.rpartition(".")
+        kept = path in norms and tensor not in ("weight", "bias")
+        assert torch.equal(value, before[name]) == kept, name
+
+
 # ------------------------------------------------------------------------------------------------ the head's own rate
 
 

@@ -71,8 +71,9 @@ def _print_cost(config: Config, splits: Sequence[Split], learner: Learner) -> No
     if learner.begins:
         print(f"  {learner.begins}")
     trained = sum(p.numel() for p in learner.model.parameters() if p.requires_grad)
-    kept = f", {trained:,} of them trained" if learner.frozen else ""
-    print(f"  {count_parameters(learner.model):,} parameters{kept}; {flops / 1e9:.2f} GFLOP for one image forward")
+    every = count_parameters(learner.model)
+    kept = f", {trained:,} of them trained" if trained < every else ""
+    print(f"  {every:,} parameters{kept}; {flops / 1e9:.2f} GFLOP for one image forward")
     print(f"  {config.device}, {config.precision}, channels_last {config.channels_last}, {config.threads} threads")
     print(f"  memory at the peak so far: {_peak_memory(config) / 1e9:.2f} GB")
     folds = f" in each of {len(splits)} folds" if len(splits) > 1 else ""

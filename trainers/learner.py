@@ -65,6 +65,8 @@ class Learner:
             self.begins = begin_with(model, self.origin, config, faces.classes)
             self.begins += not_compared(self.origin, config, faces)
         self.frozen = freeze(model, model_info(config.arch), config.freeze_stages)
+        if config.freeze_norms:
+            self.frozen += [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
         if config.sync_batchnorm and team.size > 1:
             over_team(model, team)
         self.model = placed(model, config)
@@ -80,7 +82,7 @@ class Learner:
         self.looks_at_each = torch.device(config.device).type == "cpu"
 
     def train_mode(self) -> None:
-        """Dropout and batch norm as in training, but for the frozen stages."""
+        """Dropout and batch norm as in training, but for what is frozen."""
         self.model.train()
         for module in self.frozen:
             module.eval()

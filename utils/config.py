@@ -80,6 +80,7 @@ class Config:
         "begins with; its head by class names",
     )
     freeze_stages: int = setting(0, "first stages of the network that keep their initial weights", least=0, most=1000)
+    freeze_norms: bool = setting(False, "batch norms keep the statistics that the initial weights bring")
     stem: str = setting(
         "default",
         "first layers of a ResNet: 7x7 and pool (imagenet), 3x3 and pool, or 3x3 alone",
