@@ -7,14 +7,13 @@ from benchmarks.cases import TITLES as CASES
 from benchmarks.points import read_points, record_text
 from benchmarks.table import read_rows, speed_text
 from utils.cli import Parser, run_cli
-from utils.ensemble import ENSEMBLE
+from utils.ensemble import load_runs
 from utils.errors import UserError
 from utils.files import read_small_text, write_atomically
 from utils.labels import TITLES
 from utils.markdown import Runs, best_average, inflations, results_text
 from utils.pooling import spread, spread_text
-from utils.predictions import Predictions, load_predictions
-from utils.report import confusion, judge
+from utils.report import confusion
 from utils.splits.protocols import caution
 from Visualization.figures import confusion_matrix_figure
 from Visualization.people import inflation_figure, person_accuracy_figure
@@ -46,21 +45,6 @@ def main() -> None:
     if not arguments.check:
         write_atomically(readme, new.encode())
         print(f"{readme.name}: written")
-
-
-def load_runs(folder: Path) -> dict[str, tuple[Predictions, Predictions]]:
-    """(validation, test) dumps of every run in ``folder``, by name, best on validation first."""
-    runs = {}
-    for path in sorted(folder.glob("*.test.npz")):
-        test = load_predictions(path)
-        if test.meta["run"] != ENSEMBLE:
-            runs[path.name.removesuffix(".test.npz")] = (
-                load_predictions(path.with_name(path.name.replace(".test.", ".val."))),
-                test,
-            )
-    if not runs:
-        raise UserError(f"{folder}: no dumps *.test.npz")
-    return dict(sorted(runs.items(), key=lambda item: -_validation_accuracy(item[1][0])))
 
 
 def measured_speed(table: Path) -> str:
@@ -98,11 +82,6 @@ def draw(runs: Runs, folder: Path) -> None:
         save_figure(person_accuracy_figure(found.persons, title, words), folder / "persons.png")
     if rows := inflations(runs):
         save_figure(inflation_figure(rows, TITLES[test.meta["dataset"]]), folder / "inflation.png")
-
-
-def _validation_accuracy(validation: Predictions) -> float:
-    judged = judge(validation)
-    return judged.get("views", judged["clean"]).accuracy
 
 
 if __name__ == "__main__":

@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from utils.errors import UserError
 from utils.metrics import mcnemar, score
 from utils.pooling import spread
-from utils.predictions import Predictions, combine
-from utils.report import without_copies
+from utils.predictions import Predictions, combine, load_predictions
+from utils.report import judge, without_copies
 
 ENSEMBLE = "ensemble"
 
@@ -87,3 +89,27 @@ def in_part(ids: Sequence[str], part: Sequence[str]) -> np.ndarray:
     """bool [N]: which of ``ids`` stand in ``part``."""
     known = set(part)
     return np.array([identity in known for identity in ids])
+
+
+def load_runs(folder: Path) -> dict[str, tuple[Predictions, Predictions]]:
+    """(validation, test) dumps of every run in ``folder``, by name, best on validation first.
+
+    Raises:
+        UserError: there are none, or one without the other.
+    """
+    runs = {}
+    for path in sorted(folder.glob("*.test.npz")):
+        test = load_predictions(path)
+        if test.meta["run"] != ENSEMBLE:
+            runs[path.name.removesuffix(".test.npz")] = (
+                load_predictions(path.with_name(path.name.replace(".test.", ".val."))),
+                test,
+            )
+    if not runs:
+        raise UserError(f"{folder}: no dumps *.test.npz")
+    return dict(sorted(runs.items(), key=lambda item: -_validation_accuracy(item[1][0])))
+
+
+def _validation_accuracy(validation: Predictions) -> float:
+    judged = judge(validation)
+    return judged.get("views", judged["clean"]).accuracy

@@ -1,0 +1,104 @@
+"""What an ensemble is worth, and how it could be made: ``python Visualization/gen_study.py [FOLDER]``."""
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a start as a file, from any folder
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from utils.cli import Parser, run_cli
+from utils.config import load_config
+from utils.ensemble import load_runs
+from utils.errors import UserError
+from utils.files import write_atomically
+from utils.labels import TITLES
+from utils.metrics import mcnemar, score
+from utils.study import Study, as_csv, in_order, pair_table, study, variant_table
+from utils.variants import by_number, disagreement, risk_coverage
+from Visualization.ensembles import members_figure, pairs_figure, reliability_figure, risk_coverage_figure
+from Visualization.saving import save_figure
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print and write the tables, and draw.
+
+    Raises:
+        UserError: fewer than two runs with both dumps, or dumps that do not belong together.
+    """
+    parser = Parser("Ways to make an ensemble, fitted on validation and judged on test, and how its members differ.")
+    parser.add_argument("folder", type=Path, nargs="?", help="of NAME.val.npz and NAME.test.npz (default: results_dir)")
+    parser.add_argument("--out", type=Path, help="folder that is written to (default: the same)")
+    options = parser.parse_args(arguments)
+    folder = options.folder or Path(load_config(None).results_dir)
+    runs = load_runs(folder)
+    if len(runs) < 2:
+        raise UserError(f"{folder}: one run; an ensemble has two or more")
+    validation, test = zip(*runs.values(), strict=True)
+    found = study(validation, test, list(runs))
+    dataset = test[0].meta["dataset"]
+    written = write(found, TITLES.get(dataset, dataset), options.out or folder)
+    for row in found.rows:
+        print(f"{row.variant.name:45s} val {row.validation.accuracy:7.2%}  test {row.test.accuracy:7.2%}")
+    print("\n" + "\n".join(map(str, written)))
+
+
+def write(found: Study, dataset: str, folder: Path) -> list[Path]:
+    """Two tables and four pictures; returns their paths."""
+    tables = {folder / "variants.csv": variant_table(found), folder / "pairs.csv": pair_table(found)}
+    for path, rows in tables.items():
+        write_atomically(path, as_csv(rows))
+    pictures = {folder / f"{name}.png": figure for name, figure in figures(found, dataset).items()}
+    for path, figure in pictures.items():
+        save_figure(figure, path)
+    return [*tables, *pictures]
+
+
+def figures(found: Study, dataset: str) -> dict[str, Figure]:
+    """The pictures, by name."""
+    members, average = found.members, found.average
+    count, images = len(members.names), f"{len(members.targets):,} test images"
+    what = f"{dataset}, average of {count} networks"
+    before, after = (score(p, members.targets).ece for p in (average, found.calibrated))
+    curves = [
+        (f"average of {count}", risk_coverage(average, members.targets)),
+        (f"the same, temperature {found.temperature:.2f}", risk_coverage(found.calibrated, members.targets)),
+        (_brief(members.names[found.best]), risk_coverage(members.test[found.best], members.targets)),
+    ]
+    ranked = np.argsort(-found.hits.mean(1), kind="stable")
+    hits = found.hits[ranked]
+    return {
+        "members": members_figure(
+            by_number(members.test, members.targets), in_order(found), f"{dataset}: what members add", images
+        ),
+        "pairs": pairs_figure(
+            [f"{_brief(members.names[i])}: {found.hits[i].mean():.1%}" for i in ranked],
+            np.array([[mcnemar(one, other) for other in hits] for one in hits]),
+            disagreement(members.test[ranked].argmax(2)),
+            f"{dataset}: members in pairs",
+            f"{images}; p-values as they are, not adjusted for their number",
+        ),
+        "reliability": reliability_figure(
+            average,
+            found.calibrated,
+            members.targets,
+            (f"as averaged: ECE {before:.3f}", f"temperature {found.temperature:.2f}: ECE {after:.3f}"),
+            f"{what}: does it mean what it says?",
+            f"{images} in 15 bins of confidence; the temperature was fitted on validation",
+        ),
+        "risk_coverage": risk_coverage_figure(
+            curves, f"{what}: error if it may abstain", f"{images}, the most confident first"
+        ),
+    }
+
+
+def _brief(run: str) -> str:
+    """A run's name without its date; the time keeps seeds apart."""
+    return re.sub(r"_20\d{6}_(\d{6})$", r" \1", run)
+
+
+if __name__ == "__main__":
+    run_cli(main)

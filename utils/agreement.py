@@ -1,0 +1,84 @@
+"""One set of predictions against two sets of labels: FER2013's, and what FER+'s ten people say of the same images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from utils.arrays import npz_bytes, read_npz
+from utils.datasets.ferplus import DROPPED, Votes, ferplus_majority
+from utils.errors import UserError
+from utils.files import write_atomically
+
+
+@dataclass(frozen=True)
+class Score:
+    """Accuracy on the images of which something holds."""
+
+    what: str
+    images: int
+    correct: int
+
+
+def save_votes(votes: Votes, path: Path) -> None:
+    """Write votes as an .npz file, which is small enough to stand beside dumps."""
+    write_atomically(path, npz_bytes({"counts": votes.counts.astype(np.int8), "ids": np.array(votes.ids)}))
+
+
+def load_votes(path: Path) -> Votes:
+    """What `save_votes` wrote.
+
+    Raises:
+        UserError: no such file, or another one.
+    """
+    arrays = read_npz(path)
+    if {"counts", "ids"} - set(arrays) or len(arrays["counts"]) != len(arrays["ids"]):
+        raise UserError(f"{path}: holds no votes of FER+")
+    return Votes(arrays["counts"].astype(np.int64), arrays["ids"].tolist())
+
+
+def human_agreement(votes: Votes) -> float:
+    """How often one rater says what most of the others say (the first in the file's order among equals)."""
+    agreed = said = 0
+    for counts in votes.counts:
+        for choice in np.flatnonzero(counts):
+            others = counts.copy()
+            others[choice] -= 1
+            if others.any():
+                said += int(counts[choice])
+                agreed += int(counts[choice]) * int(others.argmax() == choice)
+    return agreed / said
+
+
+def dual_scores(
+    probabilities: np.ndarray, targets: np.ndarray, ids: Sequence[str], votes: Votes, copies: Sequence[str]
+) -> list[Score]:
+    """Against both sets of labels, on all images and on those that have no copy among the training images.
+
+    Args:
+        probabilities: float [N, 7] in FER2013's order of classes; targets: int [N], its labels.
+        ids: N names of images; votes: on these and perhaps others.
+        copies: names of those with an exact copy among the training images.
+
+    Raises:
+        UserError: an image without votes.
+    """
+    row = {identity: index for index, identity in enumerate(votes.ids)}
+    if unknown := [identity for identity in ids if identity not in row]:
+        raise UserError(f"FER+ has no votes on image '{unknown[0]}'")
+    found = Votes(votes.counts[[row[identity] for identity in ids]], list(ids))
+    predicted = probabilities.argmax(1)
+    plurality, majority = (ferplus_majority(found, policy) for policy in ("plurality", "majority"))
+    fresh = ~np.isin(np.array(ids), np.array(list(copies)))
+    kept = {"": np.ones(len(ids), bool), ", without copies": fresh}
+    scores = []
+    for words, part in kept.items():
+        for what, labels, images in (
+            ("FER2013's labels", targets, part),
+            ("FER+ plurality", plurality, part & (plurality != DROPPED)),
+            ("FER+ majority", majority, part & (majority != DROPPED)),
+            ("FER2013's label where a FER+ majority shares it", targets, part & (majority == targets)),
+        ):
+            scores.append(Score(what + words, int(images.sum()), int((predicted == labels)[images].sum())))
+    return scores
