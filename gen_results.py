@@ -29,7 +29,7 @@ def main() -> None:
     """Write ``saved/results/<run>.<split>.npz`` for every run asked for; skip those that are up to date."""
     parser = Parser("Dump predictions of trained runs: logits of every view, targets, ids, classes.")
     parser.add_argument("runs", nargs="*", metavar="RUN", help="run name or checkpoint file; all runs if none")
-    parser.add_argument("--split", choices=("val", "test"), help="which part (default test)")
+    parser.add_argument("--split", choices=("train", "val", "test"), help="which part (default test)")
     parser.add_argument("--views", type=int, help="deterministic views (default: the run's own setting)")
     parser.add_argument("--device", help="where to compute (default: the run's own, or the processor)")
     parser.add_argument("--config", help="settings file that says where runs and results lie")

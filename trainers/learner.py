@@ -12,6 +12,7 @@ from utils.batches import TrainingBatches
 from utils.checkpoint import network
 from utils.config import Config
 from utils.datasets.faces import Faces
+from utils.distillation import find_teacher, taught
 from utils.distributed import ALONE, Team
 from utils.errors import TrainingError
 from utils.optim import AveragedWeights, Plateau, build_optimizer, learning_rate
@@ -73,7 +74,9 @@ class Learner:
         self.averaged = AveragedWeights(self.model, config.ema_decay) if config.ema_decay > 0 else None
         self.optimizer = build_optimizer(self.model, config)
         self.plateau = Plateau()
-        self.batches = TrainingBatches(faces, config, torch.device(config.device), team)
+        self.teacher = find_teacher(config, faces)
+        learned = faces if self.teacher is None else taught(faces, self.teacher, config.distil_weight)
+        self.batches = TrainingBatches(learned, config, torch.device(config.device), team)
         self.class_weights = class_weights(faces.counts()).to(config.device) if config.weighted_loss else None
         self.micro_batch = config.micro_batch
         self._one_hot = torch.eye(config.num_classes, device=config.device)

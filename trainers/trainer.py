@@ -71,6 +71,8 @@ class Trainer:
         self._unread: list[tuple[int, StepResult]] = []
         self.metrics: dict[str, Any] = {}
         self.data = {name: part.fingerprint() for name, part in (("train", split.train), ("val", split.val))}
+        if learner.teacher is not None:
+            self.data["teacher"] = learner.teacher.hash
         self.environment = environment()
         self.origin, self.seen = {}, [seen_in(split.train, learner.config)]
         if learner.origin is not None:

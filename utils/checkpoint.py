@@ -58,7 +58,7 @@ class Checkpoint:
         epoch: epochs completed; ``step`` counts the steps done in the next one.
         metrics: validation figures of the weights that are judged.
         selection: which part and which metric choose the best checkpoint.
-        data: fingerprint of each part of the data that this run may use in training.
+        data: fingerprint of each part of the data that this run may use in training; hash of its teacher's dump.
         model: weights as trained; ``ema``: averaged weights, or None.
         optimizer, scheduler, progress: what resuming needs besides.
         environment: versions and machine.

@@ -128,6 +128,13 @@ class Config:
     max_plateau_count: int = setting(8, "stop after so many epochs without a new best; 0: never", least=0, most=10**6)
     weighted_loss: bool = setting(False, "weigh classes by the inverse of their frequency in the training split")
     label_smoothing: float = setting(0.0, "share of the target spread over all classes", least=0, most=0.9)
+    distil_from: str = setting(
+        "none", "none, or the dump of another network, or of an ensemble, for the training part: a teacher"
+    )
+    distil_weight: float = setting(0.5, "share of the target that is the teacher's", least=0, most=1)
+    distil_temperature: float = setting(
+        1.0, "what the teacher's logits are divided by; above 1 it is less certain", least=0.1, most=20
+    )
     mixup: float = setting(0.0, "alpha of mixup within a batch; 0: off", least=0, most=100)
     ema_decay: float = setting(0.0, "decay of the averaged weights that are judged; 0: off", least=0, most=0.99999)
     grad_clip: float = setting(0.0, "largest norm of the gradient; 0: no limit", least=0, most=10**6)

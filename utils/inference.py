@@ -112,7 +112,7 @@ class Recognizer:
 
         Args:
             split: the data that this network was trained on.
-            part: ``"val"`` or ``"test"``.
+            part: ``"train"``, ``"val"`` or ``"test"``.
             views: how many deterministic views; the config's number by default.
             between_batches: called before each batch; may raise to stop.
 
@@ -130,7 +130,8 @@ class Recognizer:
             raise UserError(f"{self.path}: was trained on other data than these; its numbers would not be comparable")
         views = self.config.views if views is None else views
         logits = predict(self.model, faces.images, self.config, views=views, between_batches=between_batches)
-        copies = [faces.ids[i] for i in np.flatnonzero(copied_from(faces, split.train))]
+        copied = part != "train" and copied_from(faces, split.train)
+        copies = [faces.ids[i] for i in np.flatnonzero(copied)]
         meta = _identity(self.checkpoint, self.config) | {
             "checkpoint": self.hash,
             "data": faces.fingerprint(),
@@ -232,4 +233,5 @@ def _identity(checkpoint: Checkpoint, config: Config) -> dict[str, object]:
         "config": dataclasses.asdict(config),
         "environment": checkpoint.environment,
         "origin": checkpoint.origin,
+        "teacher": checkpoint.data.get("teacher"),
     }
