@@ -1,11 +1,15 @@
-"""Every number and table of the README, from the committed dumps: python make_results.py."""
+"""Every number and table of the README and the model cards, from the committed dumps: python make_results.py."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 from benchmarks.cases import TITLES as CASES
 from benchmarks.points import read_points, record_text
+from benchmarks.small_networks import Speed
 from benchmarks.table import read_rows, speed_text
+from utils.agreement import load_votes
+from utils.card import card_text, read_table
 from utils.cli import Parser, run_cli
 from utils.ensemble import load_runs
 from utils.errors import UserError
@@ -13,38 +17,65 @@ from utils.files import read_small_text, write_atomically
 from utils.labels import TITLES
 from utils.markdown import Runs, best_average, inflations, results_text
 from utils.pooling import spread, spread_text
+from utils.predictions import load_predictions
 from utils.report import confusion
 from utils.splits.protocols import caution
+from utils.study import Study, study, study_text
 from Visualization.figures import confusion_matrix_figure
+from Visualization.gen_study import write as write_study
 from Visualization.people import inflation_figure, person_accuracy_figure
 from Visualization.saving import save_figure
 
 ROOT = Path(__file__).resolve().parent
-BENCH, RECORD = "bench", "record"  # under results/, and no data sets
+SHIPPED, PEERS = "models/pretrained", "results/peers"
+FER2013, VOTES = "fer2013", "ferplus_votes.npz"
+DATASETS = (FER2013, "ckplus", "jaffe")
 BEGIN, END = "<!-- begin generated: {} -->", "<!-- end generated: {} -->"
 
 
 def main() -> None:
-    """Rewrite the generated parts of README.md and the files beside the dumps; ``--check`` only compares."""
-    parser = Parser("Every number and table of the README, from the committed dumps.")
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 2 where the README differs")
+    """Rewrite the generated parts of README.md and model cards, and what is drawn; ``--check`` only compares."""
+    parser = Parser("Every number and table of the README and the model cards, from the committed dumps.")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 2 where a text differs")
     arguments = parser.parse_args()
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    new = text
-    for folder in sorted(path for path in (ROOT / "results").glob("*") if path.name not in (BENCH, RECORD)):
-        name, runs = folder.name, load_runs(folder)
-        new = replaced(new, name, results_text(runs, f"results/{name}", ROOT / "configs"))
+    for path, blocks in texts().items():
+        text = new = path.read_text(encoding="utf-8")
+        for name, block in blocks.items():
+            new = replaced(new, name, block, path.name)
+        if arguments.check and new != text:
+            raise UserError(f"{path.relative_to(ROOT)}: differs from the committed dumps; run 'make results'")
         if not arguments.check:
-            draw(runs, folder)
-    new = replaced(new, BENCH, measured_speed(ROOT / "results" / BENCH / "cpu.csv"))
-    points = read_points(ROOT / "results" / BENCH / "time_to_accuracy.csv")
-    new = replaced(new, RECORD, record_text(points, load_runs(ROOT / "results" / RECORD)))
-    if arguments.check and new != text:
-        raise UserError("README.md: differs from the committed dumps; run 'make results'")
+            write_atomically(path, new.encode())
+            print(f"{path.relative_to(ROOT)}: written")
     if not arguments.check:
-        write_atomically(readme, new.encode())
-        print(f"{readme.name}: written")
+        for name in DATASETS:
+            draw(load_runs(ROOT / "results" / name), ROOT / "results" / name)
+        write_study(study_of(FER2013), TITLES[FER2013], ROOT / "results" / FER2013)
+
+
+def texts() -> dict[Path, dict[str, str]]:
+    """What is generated: file → name of the block → its Markdown."""
+    results = ROOT / "results"
+    readme = {name: results_text(load_runs(results / name), f"results/{name}", ROOT / "configs") for name in DATASETS}
+    readme["study"] = study_text(study_of(FER2013), load_votes(results / FER2013 / VOTES))
+    readme["bench"] = measured_speed(results / "bench" / "cpu.csv")
+    points = read_points(results / "bench" / "time_to_accuracy.csv")
+    readme["record"] = record_text(points, load_runs(results / "record"))
+    cards = {weights.stem: card_of(weights.stem) for weights in sorted((ROOT / SHIPPED).glob("*.safetensors"))}
+    return {ROOT / "README.md": readme} | ({ROOT / SHIPPED / "README.md": cards} if cards else {})
+
+
+def card_of(name: str) -> str:
+    """The figures of a network that comes with the package."""
+    results = ROOT / "results"
+    validation, test = (load_predictions(results / "pretrained" / f"{name}.{part}.npz") for part in ("val", "test"))
+    robustness = read_table(
+        results / "pretrained" / f"{name}.test.robustness.csv", ("corruption", "strength", "meaning", "accuracy")
+    )
+    tests = sorted((ROOT / PEERS).glob("*.test.npz"))
+    peers = [(path.name.split(".")[0], load_predictions(path)) for path in tests]
+    speeds = read_table(results / "bench" / "small_networks.csv", [field.name for field in fields(Speed)])
+    return card_text(validation, test, robustness, peers, speeds)
 
 
 def measured_speed(table: Path) -> str:
@@ -55,7 +86,14 @@ def measured_speed(table: Path) -> str:
     return speed_text(read_rows(table), facts, CASES)
 
 
-def replaced(text: str, name: str, block: str) -> str:
+def study_of(dataset: str) -> Study:
+    """The study of all runs of one data set."""
+    runs = load_runs(ROOT / "results" / dataset)
+    validation, test = zip(*runs.values(), strict=True)
+    return study(validation, test, list(runs))
+
+
+def replaced(text: str, name: str, block: str, file: str = "README.md") -> str:
     """``text`` with what stands between the marks of ``name`` replaced by ``block``.
 
     Raises:
@@ -63,7 +101,7 @@ def replaced(text: str, name: str, block: str) -> str:
     """
     begin, end = BEGIN.format(name), END.format(name)
     if text.count(begin) != 1 or text.count(end) != 1:
-        raise UserError(f"README.md: expected '{begin}' and '{end}', each once")
+        raise UserError(f"{file}: expected '{begin}' and '{end}', each once")
     head, _, rest = text.partition(begin)
     _, _, tail = rest.partition(end)
     return f"{head}{begin}\n{block}\n{end}{tail}"

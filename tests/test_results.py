@@ -18,7 +18,7 @@ from utils.predictions import Predictions, combine, load_predictions
 from utils.splits import load_splits
 from utils.splits.split_file import split_file_hash, split_table
 
-DUMPS = sorted(ROOT.glob("results/*/*.test.npz"))
+DUMPS = sorted(path for path in ROOT.glob("results/*/*.test.npz") if path.parent.name != "peers")
 FOLDED_DUMPS = sorted(path for name in ("ckplus", "jaffe") for path in ROOT.glob(f"results/{name}/*.npz"))
 
 

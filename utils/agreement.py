@@ -1,4 +1,7 @@
-"""One set of predictions against two sets of labels: FER2013's, and what FER+'s ten people say of the same images."""
+"""One set of predictions against two sets of labels: FER2013's, and what FER+'s ten people say of the same images.
+
+``python -m utils.agreement FER2013NEW.CSV OUT.npz`` keeps the votes on validation and test images beside dumps.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from utils.arrays import npz_bytes, read_npz
-from utils.datasets.ferplus import DROPPED, Votes, ferplus_majority
+from utils.cli import Parser, run_cli
+from utils.datasets.ferplus import DROPPED, Votes, ferplus_majority, read_ferplus
 from utils.errors import UserError
 from utils.files import write_atomically
 
@@ -82,3 +86,20 @@ def dual_scores(
         ):
             scores.append(Score(what + words, int(images.sum()), int((predicted == labels)[images].sum())))
     return scores
+
+
+def main() -> None:
+    """Write the votes on all images but those of the training part."""
+    parser = Parser("Keep FER+'s votes on FER2013's validation and test images as a small file.")
+    parser.add_argument("votes", type=Path, metavar="FER2013NEW.CSV", help="or the folder that holds it")
+    parser.add_argument("out", type=Path, metavar="OUT.npz")
+    arguments = parser.parse_args()
+    votes = read_ferplus(arguments.votes)
+    kept = np.array([not identity.startswith("train/") for identity in votes.ids])
+    ids = [identity for identity, keep in zip(votes.ids, kept, strict=True) if keep]
+    save_votes(Votes(votes.counts[kept], ids), arguments.out)
+    print(f"{arguments.out}: votes on {len(ids):,} images")
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -224,11 +224,11 @@ def _command(test: Predictions, configs: Path) -> str:
     """What was typed: the shipped settings file nearest to the run's settings, and what differs from it."""
     wanted = test.meta["config"]
     best: tuple[int, str, list[str]] | None = None
-    for path in sorted(configs.glob("*_config.json")):
+    for path in sorted([*configs.glob("*_config.json"), *configs.glob("zoo/*.json")]):
         shipped = asdict(load_config(path))
         changes = [f"{key}={json.dumps(wanted[key]).strip(chr(34))}" for key in differing(shipped, wanted)]
         if best is None or len(changes) < best[0]:
-            best = len(changes), f"configs/{path.name}", changes
+            best = len(changes), f"configs/{path.relative_to(configs)}", changes
     assert best is not None
     program = PROGRAMS.get(wanted["dataset"], "main_fer.py")
     return " ".join([f"python {program} --config", best[1], *best[2]])

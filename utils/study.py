@@ -163,7 +163,7 @@ def study_text(found: Study, votes: Votes | None) -> str:
 def _variant_lines(found: Study) -> list[str]:
     lines = [
         "| ensemble | fitted on validation | validation | **test** | 95 % interval | log loss | ECE "
-        "| p against the average | p against the best member |",
+        "| p against the average | p against validation's best member |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in found.rows:
