@@ -52,7 +52,7 @@ class MobileNetV1(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps images [B, in_channels, H, W] to logits [B, num_classes]."""
-        x = F.relu6(self.bn1(self.conv1(_padded(x.flip(1), stride=2))))
+        x = F.relu6(self.bn1(self.conv1(_padded(x.flip(1)))))
         return self.fc(torch.flatten(F.adaptive_avg_pool2d(self.blocks(x), 1), 1))
 
 
@@ -60,18 +60,20 @@ class _Separable(nn.Module):
     def __init__(self, entry: int, width: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
-        self.dw = nn.Conv2d(entry, entry, 3, stride, groups=entry, bias=False)
+        padding = 1 if stride == 1 else 0  # `_padded` does the rest
+        self.dw = nn.Conv2d(entry, entry, 3, stride, padding, groups=entry, bias=False)
         self.dwbn = nn.BatchNorm2d(entry)
         self.pw = nn.Conv2d(entry, width, 1, bias=False)
         self.pwbn = nn.BatchNorm2d(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu6(self.pwbn(self.pw(F.relu6(self.dwbn(self.dw(_padded(x, self.stride)))))))
+        x = self.dw(x if self.stride == 1 else _padded(x))
+        return F.relu6(self.pwbn(self.pw(F.relu6(self.dwbn(x)))))
 
 
-def _padded(x: Tensor, stride: int) -> Tensor:
-    """For kernels of 3; those that halve see a row more below and a column more on the right."""
-    return F.pad(x, (0, 1, 0, 1) if stride == 2 else (1, 1, 1, 1))
+def _padded(x: Tensor) -> Tensor:
+    """For kernels of 3 that halve: they see a row more below and a column more on the right."""
+    return F.pad(x, (0, 1, 0, 1))
 
 
 def rename_vggface2_key(key: str) -> str:

@@ -13,7 +13,7 @@ from types import FrameType
 import torch
 from torch import nn
 
-from models.small_maps import speed_up_small_maps
+from models.slow_convolutions import speed_up_convolutions
 from utils.config import Config
 from utils.distributed import START, Team, launched
 from utils.errors import Interrupted, MachineError, UserError
@@ -132,7 +132,7 @@ def memory_format(config: Config) -> torch.memory_format:
 def placed(model: nn.Module, config: Config) -> nn.Module:
     """``model`` on the device and in the memory format that ``config`` says."""
     if torch.device(config.device).type == "cpu" and config.precision == "bf16":
-        speed_up_small_maps(model)
+        speed_up_convolutions(model)
     return _with_format(model.to(config.device), memory_format(config))
 
 
