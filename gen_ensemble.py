@@ -40,7 +40,7 @@ def main() -> None:
     rows = table(members, names, ensemble)
     selection = {"members": how, "split": "val" if arguments.select == "greedy" else "none"}
     ensemble = replace(ensemble, meta={**ensemble.meta, "selection": selection})
-    save_predictions(ensemble, stem.with_name(stem.name + ".npz"))
+    save_predictions(ensemble, stem.with_name(stem.name + ".npz"), half=arguments.half)
     _write_csv(rows, stem.with_name(stem.name + ".csv"))
     _print(rows, ensemble, how)
     print(f"\nwritten: {stem}.npz, {stem}.csv")
@@ -53,6 +53,7 @@ def _parser() -> Parser:
     parser.add_argument("--select", choices=("all", "greedy"), default="all", help="which members (default all)")
     parser.add_argument("--on", choices=("val",), default="val", help="what chooses members: validation dumps only")
     parser.add_argument("--name", default=ENSEMBLE, help="name of what is written (default ensemble)")
+    parser.add_argument("--half", action="store_true", help="round to float16: a dump of half the size")
     parser.add_argument("--out", help="folder that is written to (default: results_dir of the settings)")
     parser.add_argument("--config", help="settings file that says where results lie")
     return parser

@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="*", metavar="RUN", help="run name or checkpoint file; all runs if none")
     parser.add_argument("--split", choices=("train", "val", "test"), help="which part (default test)")
     parser.add_argument("--views", type=int, help="deterministic views (default: the run's own setting)")
+    parser.add_argument("--half", action="store_true", help="round to float16: dumps of half the size")
     parser.add_argument("--device", help="where to compute (default: the run's own, or the processor)")
     parser.add_argument("--config", help="settings file that says where runs and results lie")
     parser.add_argument(
@@ -48,7 +49,7 @@ def main() -> None:
         raise UserError(f"{config.checkpoint_dir}: no runs; train one first: python main_fer.py, or make train")
     failed = []
     with StopRequest().listening() as stop:
-        dumper = Dumper(arguments.split or "test", arguments.views, arguments.device, config, stop)
+        dumper = Dumper(arguments.split or "test", arguments.views, arguments.device, config, stop, arguments.half)
         other = load_config(arguments.on[0], arguments.on[1:]) if arguments.on else None
         for name in names:
             try:
@@ -65,8 +66,11 @@ def main() -> None:
 class Dumper:
     """Dumps one part of the data for one run after another; data that runs share are read once."""
 
-    def __init__(self, part: str, views: int | None, device: str | None, config: Config, stop: StopRequest) -> None:
+    def __init__(
+        self, part: str, views: int | None, device: str | None, config: Config, stop: StopRequest, half: bool
+    ) -> None:
         self.part, self.views, self.device, self.config, self.stop = part, views, device, config, stop
+        self.half = half
         self._read: dict[str, list[Split]] = {}
 
     def dump(self, name: str) -> None:
@@ -137,7 +141,7 @@ class Dumper:
         return recognizer.predict(split, self.part, views=self.views, between_batches=self.stop.check)
 
     def _write(self, predictions: Predictions, target: Path) -> None:
-        save_predictions(predictions, target)
+        save_predictions(predictions, target, half=self.half)
         views, persons = len(predictions.logits), over_persons(predictions)
         table = scores_table(judge(predictions), predictions.classes, views, persons)
         print(f"{target}: {predictions.meta['protocol']}\n{table}")
@@ -162,14 +166,15 @@ class Dumper:
         return self._read[key]
 
     def _up_to_date(self, path: Path, checkpoint: str, config: Config) -> bool:
-        """Whether ``path`` was made from these weights with as many views; a damaged dump is made anew."""
+        """Whether ``path`` was made from these weights, with as many views and as finely; if damaged, it is not."""
         if not path.is_file():
             return False
         try:
             meta = load_predictions(path).meta
         except UserError:
             return False
-        return meta.get("checkpoint") == checkpoint and meta.get("views") == (self.views or config.views)
+        same_views, same_size = meta.get("views") == (self.views or config.views), self.half == ("kept_as" in meta)
+        return meta.get("checkpoint") == checkpoint and same_views and same_size
 
 
 def _refuse_unfinished(path: Path) -> None:

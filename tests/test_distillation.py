@@ -88,11 +88,17 @@ def test_the_loss_is_that_against_the_mixed_targets(tmp_path):
 def test_an_ensemble_teaches_as_the_readme_says(tmp_path):
     for seed in (1, 2):
         assert start_here(tmp_path, "main_fer.py", *SMALL, "max_epoch_num=1", f"seed={seed}").returncode == 0
-    assert start_here(tmp_path, "gen_results.py", "--split", "train").returncode == 0
+    once = ("gen_results.py", "--split", "train", "--views", "1")
+    assert start_here(tmp_path, *once).returncode == 0
     dumps = sorted((tmp_path / "saved" / "results").glob("*.train.npz"))
-    assert start_here(tmp_path, "gen_ensemble.py", *map(str, dumps)).returncode == 0
+    whole = [path.stat().st_size for path in dumps]
+    assert start_here(tmp_path, *once, "--half").stdout.count("up to date") == 0
+    assert start_here(tmp_path, *once, "--half").stdout.count("up to date") == 2
+    assert all(path.stat().st_size < size for path, size in zip(dumps, whole, strict=True))
+    assert start_here(tmp_path, "gen_ensemble.py", *map(str, dumps), "--half").returncode == 0
     teacher = tmp_path / "saved" / "results" / "ensemble.train.npz"
-    assert load_predictions(teacher).meta["copies_in_train"] == []
+    meta = load_predictions(teacher).meta
+    assert meta["copies_in_train"] == [] and meta["kept_as"] == "float16"
     student = [*SMALL, "max_epoch_num=1", "model_name=student", f"distil_from={teacher}"]
     told = start_here(tmp_path, "main_fer.py", *student)
     assert told.returncode == 0, told.stderr

@@ -7,6 +7,7 @@ import struct
 import tracemalloc
 import warnings
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -84,6 +85,29 @@ def test_round_trip_and_same_bytes(tmp_path):
     assert first.read_bytes() == second.read_bytes()
     with np.load(first, allow_pickle=False) as plain:  # an ordinary file for everybody else
         assert np.array_equal(plain["logits"], drawn().logits)
+
+
+def test_half_the_size_is_kept_with_little_loss_and_a_hash_of_its_own(tmp_path):
+    whole, half, again = (tmp_path / name for name in ("whole.npz", "half.npz", "again.npz"))
+    many = drawn(images=2000)
+    save_predictions(many, whole)
+    save_predictions(many, half, half=True)
+    assert half.stat().st_size < 0.6 * whole.stat().st_size
+    loaded = load_predictions(half)
+    assert loaded.logits.dtype == np.float32 and loaded.meta == {**many.meta, "kept_as": "float16"}
+    assert np.abs(softmax(loaded.logits) - softmax(many.logits)).max() < 2e-4
+    save_predictions(loaded, again)  # who copies it loses nothing, and gains no bytes
+    assert again.read_bytes() == half.read_bytes()
+    content = bytearray(half.read_bytes())
+    content[len(content) // 2] ^= 1
+    half.write_bytes(content)
+    assert str(half) in refused(load_predictions, half)
+
+
+def test_improbable_classes_stay_finite_at_half_the_size(tmp_path):
+    far = replace(drawn(images=2), logits=np.array([[[0, -1e6, 3e4], [5, 5, 5]]], np.float32))
+    save_predictions(far, tmp_path / "a.npz", half=True)
+    np.testing.assert_allclose(load_predictions(tmp_path / "a.npz").probabilities(), softmax(far.logits)[0], atol=2e-4)
 
 
 def test_damage_of_any_byte_is_refused_or_harmless(tmp_path):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from utils.arrays import npz_bytes, read_npz
 from utils.errors import UserError
 from utils.files import write_atomically
 
+HALF = "float16"  # what ``kept_as`` in a dump's meta says where its logits have been rounded
 _ARRAYS = {"logits": "f", "targets": "i", "ids": "U", "classes": "U", "meta": "U", "sha256": "U"}
 
 
@@ -51,14 +52,20 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(-1, keepdims=True)
 
 
-def save_predictions(predictions: Predictions, path: Path) -> None:
+def save_predictions(predictions: Predictions, path: Path, *, half: bool = False) -> None:
     """Write a dump, atomically, with a hash of its own content.
+
+    Args:
+        predictions: what to write.
+        path: where to.
+        half: keep log probabilities as float16, in less than half the space; probabilities change by up to 0.0002.
 
     Raises:
         MachineError: it cannot be written.
     """
+    predictions = _rounded(predictions) if half else predictions
     arrays: dict[str, np.ndarray] = {
-        "logits": predictions.logits.astype(np.float32),
+        "logits": predictions.logits.astype(np.float16 if predictions.meta.get("kept_as") == HALF else np.float32),
         "targets": predictions.targets.astype(np.int64),
         "ids": np.array(predictions.ids),
         "classes": np.array(predictions.classes),
@@ -66,6 +73,12 @@ def save_predictions(predictions: Predictions, path: Path) -> None:
     }
     arrays["sha256"] = np.array(_digest(arrays))
     write_atomically(path, npz_bytes(arrays))
+
+
+def _rounded(predictions: Predictions) -> Predictions:
+    """As float16, with what is probable close to 0, where float16 is finest."""
+    logs = np.log(np.maximum(softmax(predictions.logits), 1e-30)).astype(np.float16)
+    return replace(predictions, logits=logs.astype(np.float32), meta={**predictions.meta, "kept_as": HALF})
 
 
 def load_predictions(path: Path) -> Predictions:
