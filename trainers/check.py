@@ -41,7 +41,7 @@ def _print_parts(split: Split) -> None:
     print("  " + "images".rjust(14) + "".join(name.rjust(width) for name in split.train.classes))
     for name, part in split.parts().items():
         print(f"  {name:5s}{len(part):9d}" + "".join(str(count).rjust(width) for count in part.counts()))
-    for sentence, count in count_leaks(split).items():
+    for sentence, count in {**split.trimmed, **count_leaks(split)}.items():
         print(f"  {count:6d} {sentence}")
     black = {name: sum(not image.any() for image in part.images) for name, part in split.parts().items()}
     print(f"  {sum(black.values()):6d} all-black images ({', '.join(f'{n} {c}' for n, c in black.items())})")

@@ -33,6 +33,7 @@ def publish(files: RunFiles, config: Config, parts: Mapping[str, Predictions], c
         save_predictions(predictions, files.dump(part))
         judged, found = judge(predictions), spread(predictions)
         report |= {"protocol": predictions.meta["protocol"], "selection": predictions.meta["selection"]}
+        report |= {"training_part": predictions.meta.get("training_part", {})}
         report |= {"best_epoch": predictions.meta["epoch"]} if "epoch" in predictions.meta else {}
         report[part] = as_json(judged)
         if text := spread_text(found):

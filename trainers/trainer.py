@@ -272,8 +272,9 @@ def train_split(
     log = RunLog(files.logs, text, config.max_epoch_num, split.train.classes, first_step, speaks=team.leads)
     where = f"{config.arch} on {config.dataset}, {config.device}, {config.precision}"
     log.say(f"run {files.name}{files.fold_name and ', ' + files.fold_name + ' (' + split.name + ')'}: {where}")
-    if learner.begins:
-        log.say(learner.begins)
+    for line in (learner.begins, *(f"{count} {sentence}" for sentence, count in split.trimmed.items())):
+        if line:
+            log.say(line)
     trainer = Trainer(learner, split, files, log, stop)
     leaders = team.led(lambda: trainer.data)
     with team.agreed():

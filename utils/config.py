@@ -52,6 +52,12 @@ class Config:
     split_seed: int = setting(
         0, "how persons or images are dealt out; not the seed of the training", least=0, most=10**9
     )
+    drop_copies: str = setting(
+        "none",
+        "protocol official: leave training images out that are exact copies of a test image (test), of a validation or "
+        "a test image (all), or mirror images of one as well (all_mirrored)",
+        choices=("none", "test", "all", "all_mirrored"),
+    )
     split_file: str = setting("none", "none, or the splits.json of another run: the parts that this run is forced onto")
     sample_faces: int = setting(6000, "dataset 'sample': how many training faces are drawn", least=70, most=10**6)
     sample_seed: int = setting(0, "dataset 'sample': which faces are drawn", least=0, most=10**9)

@@ -130,8 +130,7 @@ class Recognizer:
             raise UserError(f"{self.path}: was trained on other data than these; its numbers would not be comparable")
         views = self.config.views if views is None else views
         logits = predict(self.model, faces.images, self.config, views=views, between_batches=between_batches)
-        copied = part != "train" and copied_from(faces, split.train)
-        copies = [faces.ids[i] for i in np.flatnonzero(copied)]
+        copies = _copies(faces, split) if part != "train" else []
         meta = _identity(self.checkpoint, self.config) | {
             "checkpoint": self.hash,
             "data": faces.fingerprint(),
@@ -141,6 +140,8 @@ class Recognizer:
             "copies_in_train": copies,
             "fold": split.name,
         }
+        if split.trimmed:
+            meta["training_part"] = dict(split.trimmed)
         if faces.subjects is not None:
             meta["subjects"] = dict(zip(faces.ids, faces.subjects, strict=True))
         return Predictions(logits, faces.labels, faces.ids, faces.classes, meta)
@@ -194,6 +195,17 @@ class Recognizer:
         if faces.subjects is not None:
             meta["subjects"] = dict(zip(faces.ids, faces.subjects, strict=True))
         return Predictions(logits, faces.labels, faces.ids, faces.classes, meta)
+
+
+def _copies(faces: Faces, split: Split) -> list[str]:
+    """The ids of those that have an exact copy in the data set's training part, learned from or left out of it.
+
+    So that accuracy without copies is of the same images for all networks.
+    """
+    copied = copied_from(faces, split.train)
+    if split.left_out is not None:
+        copied |= copied_from(faces, split.left_out)
+    return [faces.ids[i] for i in np.flatnonzero(copied)]
 
 
 def _classes_in(faces: Faces, taxonomy: str) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -124,6 +124,8 @@ class Split:
         name: names the fold where there are several; ``"official"`` otherwise.
         train, val, test: the parts; ``test`` may be None.
         protocol: in words, what keeps the parts apart.
+        left_out: training images that ``train`` does without although the data set has them there; or None.
+        trimmed: how ``train`` differs from that of the data set, counts keyed by a sentence that says of what.
     """
 
     name: str
@@ -131,6 +133,8 @@ class Split:
     val: Faces
     test: Faces | None
     protocol: str
+    left_out: Faces | None = None
+    trimmed: Mapping[str, int] = field(default_factory=dict)
 
     def parts(self) -> dict[str, Faces]:
         """The parts that exist, by name: train, val, test."""

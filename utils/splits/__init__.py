@@ -10,6 +10,7 @@ from utils.datasets.taxonomy import in_taxonomy
 from utils.errors import UserError
 from utils.splits.protocols import given, holdout, kfold, loso, random_folds
 from utils.splits.split_file import load_split_file
+from utils.splits.training_part import learned_from
 
 __all__ = ["Split", "load_every", "load_faces", "load_splits"]
 
@@ -41,7 +42,7 @@ def load_splits(config: Config) -> list[Split]:
         raise UserError(
             f"num_classes is {config.num_classes}; {config.dataset} has {len(classes)}: {', '.join(classes)}"
         )
-    return splits
+    return [learned_from(split, config) for split in splits]
 
 
 def load_faces(config: Config) -> Faces:
