@@ -186,6 +186,44 @@ def gradient_norm(learner: Learner, images: torch.Tensor, labels: torch.Tensor) 
     return float(sum((g**2).sum() for g in gradients) ** 0.5)
 
 
+@pytest.mark.parametrize("changes", [{}, {"micro_batch": 3}, {"grad_clip": 0.05}])
+def test_a_sharpness_aware_step_goes_by_the_gradient_from_uphill(linear, changes):
+    learner = linear(sam_rho=0.5, **changes)
+    images, labels = batch()
+    flat = np.hstack([images.flatten(1).double().numpy(), np.ones((8, 1))])
+    layer = learner.model.head
+    before = np.hstack([layer.weight.detach().double().numpy(), layer.bias.detach().double().numpy()[:, None]])
+
+    def gradient(matrix: np.ndarray) -> np.ndarray:
+        logits = flat @ matrix.T
+        return (np.exp(logits) / np.exp(logits).sum(1, keepdims=True) - one_hot(labels)).T @ flat / 8
+
+    here = gradient(before)
+    there = gradient(before + 0.5 * here / np.linalg.norm(here))
+    length = np.linalg.norm(there)
+    clipped = there * min(1, learner.config.grad_clip / length) if learner.config.grad_clip else there
+    result = learner.train_step(images, labels, 0, 0)
+    assert result.loss == pytest.approx(own_loss(flat @ before.T, one_hot(labels)), rel=1e-5)
+    assert float(result.told[1]) == pytest.approx(length, rel=1e-5) and not np.isclose(length, np.linalg.norm(here))
+    after = np.hstack([layer.weight.detach().numpy(), layer.bias.detach().numpy()[:, None]])
+    np.testing.assert_allclose(after, before - 0.1 * clipped, atol=1e-6)
+
+
+def test_uphill_leaves_weights_statistics_and_momentum_as_they_were():
+    learners = [Learner(dataclasses.replace(REAL, lr=1e-9, sam_rho=rho), faces(side=16)) for rho in (0.0, 0.5)]
+    for learner in learners:
+        learner.train_mode()
+        images, labels = next(iter(learner.batches.epoch(0)))
+        learner.train_step(images, labels, 0, 0)
+    plain, aware = (learner.model for learner in learners)
+    for one, other in zip(plain.modules(), aware.modules(), strict=True):
+        if isinstance(one, nn.BatchNorm2d):
+            assert torch.equal(one.running_mean, other.running_mean) and one.momentum == other.momentum == 0.1
+            assert torch.equal(one.running_var, other.running_var)
+    for one, other in zip(plain.parameters(), aware.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-7)
+
+
 @pytest.mark.parametrize("limit", [0.05, 1e3])
 def test_the_gradient_is_clipped_to_its_largest_norm(linear, limit):
     learner = linear(grad_clip=limit)
@@ -307,7 +345,9 @@ class Reads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("changes", [{}, {"grad_clip": 1.0, "ema_decay": 0.9, "weighted_loss": True, "erase": 0.5}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"sam_rho": 0.1}, {"grad_clip": 1.0, "ema_decay": 0.9, "weighted_loss": True, "erase": 0.5}]
+)
 def test_a_step_reads_nothing_from_the_device(changes):
     """From one device-side batch to the next: augmentation, forward, backward, optimiser, averaged weights."""
     learner = Learner(dataclasses.replace(REAL, normalize="per_image", **changes), faces(side=16))

@@ -100,6 +100,21 @@ def test_resume_is_the_same_as_never_stopped(whole: Trainer, tmp_path: Path) -> 
         assert_same_run(whole.files, second.files)
 
 
+# Settings of a recipe that are off by default; all of them together, with an epoch that has an inside.
+RECIPE = ("max_epoch_num=2", "sam_rho=0.05")
+
+
+def test_resume_is_the_same_as_never_stopped_with_every_part_of_a_recipe(tmp_path: Path) -> None:
+    never = trainer_in(tmp_path / "never", *RECIPE)
+    never.fit()
+    with pytest.raises(Interrupted):
+        trainer_in(tmp_path / "stopped", *RECIPE, stop=StopAfter(never.learner.batches.steps + 3)).fit()
+    stopped = trainer_in(tmp_path / "stopped", *RECIPE)
+    stopped.resume(newest_intact(stopped.files)[0])
+    stopped.fit()
+    assert_same_run(never.files, stopped.files)
+
+
 def test_the_same_seed_gives_the_same_bytes_and_another_one_does_not(whole: Trainer, tmp_path: Path) -> None:
     again, other = trainer_in(tmp_path / "again"), trainer_in(tmp_path / "other", "seed=1")
     again.fit()

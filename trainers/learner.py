@@ -18,6 +18,7 @@ from utils.errors import TrainingError
 from utils.optim import AveragedWeights, Plateau, build_optimizer, learning_rate
 from utils.randomness import stream_seed
 from utils.runtime import autocast, memory_format, placed
+from utils.sam import uphill
 from utils.sync_norm import over_team
 from utils.transfer import begin_with, find_origin, not_compared
 
@@ -100,6 +101,7 @@ class Learner:
 
         The processes of a team add up their shares of loss and gradient, so that the step, and what is told of it, is
         that of one process on the whole batch; but each draws its own dropout, and has batch norm of its own share.
+        With `Config.sam_rho`, the step is by the gradient from uphill; loss and hits are still told of where it began.
 
         Args:
             images: float32 [B, C, S, S]; labels: int64 [B], or float32 [B, classes] that sum to one; a share, as
@@ -115,16 +117,16 @@ class Learner:
             group["lr"] = rate * group.get("share", 1.0)  # the first checkpoints name no shares
         total = len(labels) if self.team.size == 1 else self.batches.sizes[step]
         images, targets = self._mixed(images, labels, number)
-        loss, hits = self._gradients_of(images, targets, number, total)
-        if self.team.size > 1:
-            self.team.add_up([loss, hits, *self._gradients()])
-        parameters = [p for p in self.model.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        loss, hits, norm = self._whole_gradients(images, targets, number, total)
+        if config.sam_rho > 0:
+            with uphill(self.model, norm, config.sam_rho):
+                _, _, norm = self._whole_gradients(images, targets, number, total)
         result = StepResult(torch.stack([loss.float(), norm.float(), hits.float()]), total)
         if self.looks_at_each:
             loss_value, norm_value, _ = result.told.tolist()
             self.check_finite(loss_value, norm_value, epoch, step)
         if config.grad_clip > 0:
+            parameters = [p for p in self.model.parameters() if p.grad is not None]
             torch.nn.utils.clip_grads_with_norm_(parameters, config.grad_clip, norm)
         self.optimizer.step()
         if self.averaged is not None:
@@ -146,6 +148,16 @@ class Learner:
         averaged = [] if self.averaged is None else [self.averaged.model]
         for model in (self.model, *averaged):
             self.team.as_leader(list(model.state_dict().values()))
+
+    def _whole_gradients(
+        self, images: torch.Tensor, targets: torch.Tensor, number: int, total: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Mean loss, hits and the gradient's norm, over the shares of all processes; gradients stay in place."""
+        loss, hits = self._gradients_of(images, targets, number, total)
+        if self.team.size > 1:
+            self.team.add_up([loss, hits, *self._gradients()])
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        return loss, hits, torch.nn.utils.get_total_norm(gradients)
 
     def _gradients_of(
         self, images: torch.Tensor, targets: torch.Tensor, number: int, total: int

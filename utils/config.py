@@ -144,6 +144,12 @@ class Config:
     mixup: float = setting(0.0, "alpha of mixup within a batch; 0: off", least=0, most=100)
     ema_decay: float = setting(0.0, "decay of the averaged weights that are judged; 0: off", least=0, most=0.99999)
     grad_clip: float = setting(0.0, "largest norm of the gradient; 0: no limit", least=0, most=10**6)
+    sam_rho: float = setting(
+        0.0,
+        "sharpness-aware steps: by the gradient so far uphill, which takes a second pass; 0: off",
+        least=0,
+        most=10,
+    )
     select_by: str = setting(
         "accuracy",
         "validation metric that chooses the checkpoint",
