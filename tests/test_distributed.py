@@ -35,7 +35,7 @@ RECIPES = {
     "mixup": {"mixup": "0.4"},
     "weighted": {"mixup": "0", "weighted_loss": "true", "label_smoothing": "0.1", "grad_clip": "0.5"},
     "passes": {"mixup": "0.4", "micro_batch": "6"},
-    "sharpness": {"mixup": "0.4", "sam_rho": "0.1"},
+    "sharpness": {"mixup": "0.4", "sam_rho": "0.1", "loss": "gce"},
     "shared norm": {"mixup": "0.4", "sync_batchnorm": "true", "lr": "0.001"},
 }
 TRAINS = f"""

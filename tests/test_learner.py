@@ -10,11 +10,12 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainers import learner as learner_module
-from trainers.learner import AUXILIARY_WEIGHT, Learner, class_weights
+from trainers.learner import AUXILIARY_WEIGHT, Learner
 from utils.config import Config
 from utils.datasets.faces import Faces
 from utils.errors import TrainingError
 from utils.labels import FER2013_CLASSES
+from utils.losses import class_weights
 from utils.optim import AveragedWeights
 from utils.randomness import stream_seed
 

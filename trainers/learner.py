@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from models import freeze, model_info
 from utils.batches import TrainingBatches
@@ -15,6 +14,7 @@ from utils.datasets.faces import Faces
 from utils.distillation import find_teacher, taught
 from utils.distributed import ALONE, Team
 from utils.errors import TrainingError
+from utils.losses import class_weights, training_loss
 from utils.optim import AveragedWeights, Plateau, build_optimizer, learning_rate
 from utils.randomness import stream_seed
 from utils.runtime import autocast, memory_format, placed
@@ -245,12 +245,4 @@ class Learner:
         return share * images + (1 - share) * images.roll(1, 0), share * targets + (1 - share) * targets.roll(1, 0)
 
     def _loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """The sum over the images."""
-        smoothing, weights = self.config.label_smoothing, self.class_weights
-        return F.cross_entropy(logits.float(), targets, weights, reduction="sum", label_smoothing=smoothing)
-
-
-def class_weights(counts: np.ndarray) -> torch.Tensor:
-    """float32 [C]: the inverse of each class's frequency, one on average over the images."""
-    counts = np.maximum(counts, 1)
-    return torch.from_numpy(counts.sum() / (len(counts) * counts)).float()
+        return training_loss(logits, targets, self.config, self.class_weights)

@@ -133,6 +133,14 @@ class Config:
     max_epoch_num: int = setting(50, "epochs at most", least=1, most=10**6)
     max_plateau_count: int = setting(8, "stop after so many epochs without a new best; 0: never", least=0, most=10**6)
     weighted_loss: bool = setting(False, "weigh classes by the inverse of their frequency in the training split")
+    loss: str = setting(
+        "cross_entropy",
+        "what is minimised; where labels are wrong: generalised (gce) or symmetric (sce) cross-entropy",
+        choices=("cross_entropy", "gce", "sce"),
+    )
+    gce_q: float = setting(0.7, "gce: near 0 like cross-entropy, 1: mean absolute error", least=0.01, most=1)
+    sce_alpha: float = setting(0.1, "sce: weight of the cross-entropy", least=0, most=100)
+    sce_beta: float = setting(1.0, "sce: weight of the reverse cross-entropy", least=0, most=100)
     label_smoothing: float = setting(0.0, "share of the target spread over all classes", least=0, most=0.9)
     distil_from: str = setting(
         "none", "none, or the dump of another network, or of an ensemble, for the training part: a teacher"
