@@ -19,13 +19,13 @@ def uphill(model: nn.Module, norm: torch.Tensor, rho: float) -> Iterator[None]:
         norm: of all of them together, float32 [], on the device: reading it would keep the program waiting.
         rho: how far.
     """
-    moved = [p for p in model.parameters() if p.grad is not None]
+    moved: list[torch.Tensor] = [p for p in model.parameters() if p.grad is not None]
     kept = [p.detach().clone() for p in moved]
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     momenta = [module.momentum for module in norms]
     with torch.no_grad():
         steps = torch._foreach_mul([p.grad for p in moved if p.grad is not None], rho / (norm + 1e-12))
-        torch._foreach_add_(moved, steps)
+        torch._foreach_add_(moved, list(steps))
     try:
         for module in norms:
             module.momentum = 0.0
