@@ -33,6 +33,7 @@ BATCHES = {"sample_faces": "101", "batch_size": "32", "drop_rate": "0", "max_epo
 RECIPES = {
     "plain": {"mixup": "0"},
     "mixup": {"mixup": "0.4"},
+    "cutmix": {"mixup": "0.4", "cutmix": "1"},
     "weighted": {"mixup": "0", "weighted_loss": "true", "label_smoothing": "0.1", "grad_clip": "0.5"},
     "passes": {"mixup": "0.4", "micro_batch": "6"},
     "sharpness": {"mixup": "0.4", "sam_rho": "0.1", "loss": "gce"},

@@ -16,6 +16,7 @@ from utils.datasets.faces import Faces
 from utils.errors import TrainingError
 from utils.labels import FER2013_CLASSES
 from utils.losses import class_weights
+from utils.mixing import box, mixed
 from utils.optim import AveragedWeights
 from utils.randomness import stream_seed
 
@@ -166,6 +167,58 @@ def test_mixup_blends_each_image_and_target_with_its_neighbours(linear):
     expected = own_loss(head(learner, mixed), targets)
     assert learner.train_step(images, labels, 3, 2).loss == pytest.approx(expected, rel=1e-5)
     assert not np.isclose(expected, own_loss(head(learner, images), one_hot(labels)))
+
+
+def own_cut(images: torch.Tensor, labels: torch.Tensor, rows: slice, columns: slice) -> tuple[torch.Tensor, np.ndarray]:
+    """Each image with a box of the one before it, and targets by area, pixel by pixel."""
+    partner, cut, shares = [7, 0, 1, 2, 3, 4, 5, 6], images.clone(), np.zeros((8, 7))
+    for number, other in enumerate(partner):
+        for row in range(8):
+            for column in range(8):
+                inside = rows.start <= row < rows.stop and columns.start <= column < columns.stop
+                source = other if inside else number
+                cut[number, :, row, column] = images[source, :, row, column]
+                shares[number, labels[source]] += 1 / 64
+    return cut, shares
+
+
+def test_cutmix_pastes_a_box_of_each_neighbour_and_targets_go_by_area(linear):
+    learner = linear(cutmix=1.0)
+    images, labels = batch()
+    areas = set()
+    for step in range(4):
+        number = 2 * learner.batches.steps + step
+        rows, columns = box(np.random.default_rng(stream_seed(0, 3, number)), 1.0, 8)
+        cut, shares = own_cut(images, labels, rows, columns)
+        expected = own_loss(head(learner, cut), shares)
+        assert learner.train_step(images, labels, 2, step).loss == pytest.approx(expected, rel=1e-5)
+        areas.add((rows.start, rows.stop, columns.start, columns.stop))
+    assert len(areas) == 4 and torch.equal(images, batch()[0])  # the batch itself is not written to
+
+
+def test_boxes_lie_within_the_image_and_have_the_drawn_share_where_they_fit():
+    draws = np.random.default_rng(0)
+    for _ in range(500):
+        share = np.random.default_rng(draws.integers(2**32))
+        rows, columns = box(share, 1.0, 48)
+        assert 0 <= rows.start <= rows.stop <= 48 and 0 <= columns.start <= columns.stop <= 48
+    whole, boxes = [], [box(np.random.default_rng(seed), 1.0, 48) for seed in range(4000)]
+    for seed, (rows, columns) in enumerate(boxes):
+        if min(rows.start, columns.start) > 0 and max(rows.stop, columns.stop) < 48:
+            wanted = 48**2 * (1 - np.random.default_rng(seed).beta(1, 1))
+            whole.append(((rows.stop - rows.start) * (columns.stop - columns.start)) ** 0.5 - wanted**0.5)
+    assert len(whole) > 500 and np.abs(whole).max() <= 1 and abs(np.mean(whole)) < 0.05
+
+
+def test_with_both_each_step_draws_mixup_or_cutmix(linear):
+    learner = linear(mixup=0.4, cutmix=1.0)
+    images, labels = batch()
+    targets = torch.eye(7)[labels]
+    cut = 0
+    for number in range(200):
+        new, _ = mixed(images, targets, learner.config, number, shared=False)
+        cut += bool(((new == images) | (new == images.roll(1, 0))).all())
+    assert 70 < cut < 130
 
 
 def test_the_auxiliary_head_counts_with_its_weight(linear):

@@ -101,7 +101,7 @@ def test_resume_is_the_same_as_never_stopped(whole: Trainer, tmp_path: Path) -> 
 
 
 # Settings of a recipe that are off by default; all of them together, with an epoch that has an inside.
-RECIPE = ("max_epoch_num=2", "sam_rho=0.05", "loss=sce")
+RECIPE = ("max_epoch_num=2", "sam_rho=0.05", "loss=sce", "cutmix=1")
 
 
 def test_resume_is_the_same_as_never_stopped_with_every_part_of_a_recipe(tmp_path: Path) -> None:

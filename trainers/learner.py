@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from models import freeze, model_info
@@ -15,6 +14,7 @@ from utils.distillation import find_teacher, taught
 from utils.distributed import ALONE, Team
 from utils.errors import TrainingError
 from utils.losses import class_weights, training_loss
+from utils.mixing import mixed
 from utils.optim import AveragedWeights, Plateau, build_optimizer, learning_rate
 from utils.randomness import stream_seed
 from utils.runtime import autocast, memory_format, placed
@@ -23,7 +23,7 @@ from utils.sync_norm import over_team
 from utils.transfer import begin_with, find_origin, not_compared
 
 AUXILIARY_WEIGHT = 0.4  # of a network's auxiliary head (Szegedy et al., CVPR 2016)
-_INIT, _DROPOUT, _MIXUP = 0, 1, 2  # streams of random numbers
+_INIT, _DROPOUT = 0, 1  # streams of random numbers, beside those of `utils.mixing`
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +116,8 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("share", 1.0)  # the first checkpoints name no shares
         total = len(labels) if self.team.size == 1 else self.batches.sizes[step]
-        images, targets = self._mixed(images, labels, number)
+        targets = labels if labels.is_floating_point() else self._one_hot[labels]
+        images, targets = mixed(images, targets, config, number, shared=self.team.size > 1)
         loss, hits, norm = self._whole_gradients(images, targets, number, total)
         if config.sam_rho > 0:
             with uphill(self.model, norm, config.sam_rho):
@@ -231,18 +232,6 @@ class Learner:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         return [p.grad for p in trained if p.grad is not None]
-
-    def _mixed(self, images: torch.Tensor, labels: torch.Tensor, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Soft targets float32 [B, C], and mixup (Zhang et al., ICLR 2018) where it is asked for."""
-        targets = labels if labels.is_floating_point() else self._one_hot[labels]
-        if self.config.mixup == 0:
-            return images, targets
-        generator = np.random.default_rng(stream_seed(self.config.seed, _MIXUP, number))
-        share = float(generator.beta(self.config.mixup, self.config.mixup))
-        # the image before is as random a partner as any, since batches are shuffled
-        if self.team.size > 1:  # that of the first one stands in front
-            return share * images[1:] + (1 - share) * images[:-1], share * targets[1:] + (1 - share) * targets[:-1]
-        return share * images + (1 - share) * images.roll(1, 0), share * targets + (1 - share) * targets.roll(1, 0)
 
     def _loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return training_loss(logits, targets, self.config, self.class_weights)

@@ -15,6 +15,7 @@ from utils.augment import training_batch
 from utils.config import Config
 from utils.datasets.faces import Faces, Picked
 from utils.distributed import ALONE, Team
+from utils.mixing import mixes
 from utils.randomness import shuffled
 
 LARGE = 2**30  # bytes of a mapped array that may well not be in memory
@@ -54,7 +55,7 @@ class TrainingBatches:
         """Yield (images, labels) for each step from ``first_step`` on; epochs count from 0.
 
         Images are float32 [B, C, S, S]; labels int64 [B], or float32 [B, classes] where they are distributions. With
-        mixup, a process that is not alone gets one image more, in front: the partner of its first.
+        mixup or cutmix, a process that is not alone gets one image more, in front: the partner of its first.
         """
         order = shuffled(self.config.seed, epoch, len(self.labels)).to(self.images.device)  # once, not at every step
         batches = (self._batch(samples, epoch) for samples in self._cut(order)[first_step:])
@@ -79,7 +80,7 @@ class TrainingBatches:
         if self.team.size == 1:
             return batch
         share = self.team.share(len(batch))
-        partner = batch.roll(1)[share][:1] if self.config.mixup > 0 else batch[:0]
+        partner = batch.roll(1)[share][:1] if mixes(self.config) else batch[:0]
         return torch.cat([partner, batch[share]])
 
     def _cut(self, order: torch.Tensor) -> list[torch.Tensor]:

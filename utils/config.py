@@ -150,6 +150,9 @@ class Config:
         1.0, "what the teacher's logits are divided by; above 1 it is less certain", least=0.1, most=20
     )
     mixup: float = setting(0.0, "alpha of mixup within a batch; 0: off", least=0, most=100)
+    cutmix: float = setting(
+        0.0, "alpha of cutmix within a batch; 0: off; with mixup, each step draws one of them", least=0, most=100
+    )
     ema_decay: float = setting(0.0, "decay of the averaged weights that are judged; 0: off", least=0, most=0.99999)
     grad_clip: float = setting(0.0, "largest norm of the gradient; 0: no limit", least=0, most=10**6)
     sam_rho: float = setting(
