@@ -88,15 +88,24 @@ def view_batch(images: torch.Tensor, view: int, config: Config) -> torch.Tensor:
     return _transformed(pixels, Affine(flip * ones, angle * ones, ones, shift_x * ones, shift_y * ones), config)
 
 
+def network_input(pixels: torch.Tensor, config: Config) -> torch.Tensor:
+    """What a network sees of float32 [B, 1 or 3, H, W] (values 0 to 255, contiguous; overwritten): scaled, to size."""
+    return _fitted(_scaled(pixels, config), config)
+
+
 def normalized(images: torch.Tensor, config: Config) -> torch.Tensor:
     """uint8 [B, H, W(, 3)] to float32 [B, 1 or 3, H, W], scaled as ``config.normalize`` says."""
     pixels = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
-    pixels = pixels.to(torch.float32, memory_format=torch.contiguous_format)
+    return _scaled(pixels.to(torch.float32, memory_format=torch.contiguous_format), config)
+
+
+def _scaled(pixels: torch.Tensor, config: Config) -> torch.Tensor:
+    """Values 0 to 255 (contiguous; overwritten) as ``config.normalize`` says."""
     if config.normalize == "per_image":
         return _standardized(pixels)
     pixels = pixels.div_(255)
     if config.normalize == "imagenet":
-        mean, std = _imagenet_statistics(config.arch, images.device)
+        mean, std = _imagenet_statistics(config.arch, pixels.device)
         return (pixels - mean).div_(std)
     return pixels
 
