@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from conftest import SMALL, start_here
+from conftest import SMALL, refusal, start_here
 
 from models import ModelError, create_model, pretrained_path, registry
-from utils.calibration import fit_temperature
+from utils.calibration import fit_temperature, unsure_below
 from utils.checkpoint import load_checkpoint
+from utils.config import load_config
 from utils.errors import UserError
 from utils.inference import Recognizer
 from utils.predictions import load_predictions, softmax
-from utils.shipped import load_network, shipped_bytes
+from utils.shipped import load_network, network_path, shipped_bytes
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +113,32 @@ def test_the_temperature_of_logits_that_were_multiplied():
     targets = np.array([random.choice(7, p=p) for p in softmax(logits)])
     assert fit_temperature(3 * logits, targets) == pytest.approx(3, rel=0.05)
     assert fit_temperature(logits / 4, targets) == pytest.approx(0.25, rel=0.05)
+
+
+def test_unsure_where_answers_are_more_often_wrong_than_right():
+    random = np.random.default_rng(0)
+    confidence = random.uniform(0.2, 1, 50_000)
+    right = random.uniform(size=50_000) < confidence  # calibrated
+    probabilities = np.stack([confidence, *[(1 - confidence) / 6] * 6], axis=1)
+    assert unsure_below(probabilities, np.where(right, 0, 1)) == pytest.approx(0.5, abs=0.03)
+    assert unsure_below(probabilities, np.zeros(50_000, int)) == confidence.min()
+
+
+def test_unsure_holds_equal_confidences_together():
+    probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.6, 0.4], [0.6, 0.4]])
+    assert unsure_below(probabilities, np.array([0, 0, 1, 1])) == 0.9
+    assert unsure_below(probabilities, np.array([0, 0, 0, 1])) == 0.6
+
+
+def test_a_network_is_named_by_run_or_file_or_not_at_all(made, small, monkeypatch):
+    folder, run = made
+    config = load_config(None, [f"checkpoint_dir={run.parent}"])
+    assert network_path(run.name, config) == run / "best.pt"
+    assert network_path(str(small), config) == small
+    monkeypatch.setattr("utils.shipped.DEFAULT_NETWORK", small.stem)
+    assert network_path(None, config) == small
+    monkeypatch.setattr("utils.shipped.DEFAULT_NETWORK", "alexnet")
+    assert "name a run, or make them of one: python gen_pretrained.py RUN" in refusal(
+        lambda: network_path(None, config)
+    )
+    assert "no run 'nothing'" in refusal(lambda: network_path("nothing", config))

@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: one temperature for all classes (Guo et al., ICML 2017)."""
+"""Probabilities that mean what they say, by one temperature (Guo et al., ICML 2017); and when to say nothing."""
 
 import numpy as np
 
@@ -33,3 +33,22 @@ def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
             right = low + _GOLDEN * (high - low)
             at_right = loss(right)
     return 2 / (low + high)
+
+
+def unsure_below(probabilities: np.ndarray, targets: np.ndarray) -> float:
+    """The confidence below which an answer is better not given, where a right one counts 1 and a wrong one -1.
+
+    Args:
+        probabilities: float [N, C]; targets: int [N], N > 0, which the network was not trained on.
+
+    Returns:
+        The threshold, a confidence that occurs; of several that are worth as much, the one that answers most.
+    """
+    confidence = probabilities.max(1)
+    order = np.argsort(-confidence, kind="stable")
+    worth = np.cumsum(np.where(probabilities.argmax(1) == targets, 1, -1)[order])
+    # an answer may be held back only together with all of the same confidence
+    last_of_its_kind = np.append(np.diff(confidence[order]) != 0, True)
+    worth = np.where(last_of_its_kind, worth, -len(targets) - 1)
+    best = len(worth) - 1 - int(np.argmax(worth[::-1]))
+    return float(confidence[order[best]])

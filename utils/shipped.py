@@ -9,18 +9,46 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from models import ModelError, model_info
+from models import ModelError, model_info, pretrained_path
 from models.weight_files import read_note, read_weights
 from utils.checkpoint import Checkpoint, checkpoint_from, checkpoint_hash, load_checkpoint
 from utils.config import Config
 from utils.errors import UserError
 from utils.files import refuse_disguise, sha256_of
+from utils.runs import find_run
 
+# The network that programs take where none is named.
+DEFAULT_NETWORK = "quick_vgg"
 SUFFIX = ".safetensors"
 # What else of a checkpoint goes along; the rest is for going on with the training.
 _TOLD = ("run", "classes", "epoch", "metrics", "selection", "data", "environment", "origin")
 # Of the machine it was trained on, and no matter of the network.
 _HERE = ("device", "data_path", "cache_dir", "log_dir", "checkpoint_dir", "results_dir", "figures_dir", "threads")
+
+
+def network_path(name: str | None, config: Config) -> Path:
+    """The file of the network that a user names: a run that has ended, a file, or None for what comes with the package.
+
+    Args:
+        name: of a run, or of a checkpoint or what `shipped_bytes` made of one.
+        config: says where the runs lie.
+
+    Raises:
+        UserError: no such run, one that has not ended or is a run of folds; or nothing came with the package.
+    """
+    if name is None:
+        try:
+            return pretrained_path(DEFAULT_NETWORK)
+        except ModelError as error:
+            raise UserError(f"{error}; name a run, or make them of one: python gen_pretrained.py RUN") from None
+    if name.endswith((SUFFIX, ".pt")):
+        return Path(name)
+    files = find_run(name, config)
+    if files.settings.is_file():
+        raise UserError(f"{files.checkpoints}: has a network for each fold; name the checkpoint file of one")
+    if not load_checkpoint(files.last).progress.get("finished"):
+        raise UserError(f"{files.checkpoints}: training has not ended; --resume it")
+    return files.best
 
 
 def load_network(path: Path) -> tuple[Checkpoint, str]:
