@@ -294,6 +294,24 @@ def test_switches_switch_off():
     assert any(mirrored) and any(same) and all(a or b for a, b in zip(mirrored, same, strict=True))
 
 
+def test_a_share_of_the_images_is_moved_by_whole_pixels_and_stays_sharp():
+    config = dataclasses.replace(FAST, image_size=48, normalize="none", sharp=0.4)
+    noise = torch.randint(0, 256, (1000, 48, 48), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    pixels = 255 * training_batch(noise, torch.arange(1000), 0, config)[:, 0]
+    sharp = (pixels - pixels.round()).abs().amax((1, 2)) < 0.01  # interpolated values would not be whole
+    assert abs(sharp.float().mean() - 0.4) < 0.05
+    for moved, image in zip(pixels[sharp][:100], noise[sharp][:100].float(), strict=True):
+        candidates = (
+            torch.roll(mirrored, (y, x), (0, 1))[8:-8, 8:-8]
+            for mirrored in (image, image.flip(-1))
+            for y in range(-5, 6)
+            for x in range(-5, 6)
+        )
+        assert any(torch.allclose(moved[8:-8, 8:-8], candidate, atol=0.01) for candidate in candidates)
+    blurred = training_batch(noise, torch.arange(1000), 0, dataclasses.replace(config, sharp=0.0))[:, 0] * 255
+    torch.testing.assert_close(blurred[~sharp], pixels[~sharp], rtol=0, atol=0)
+
+
 def test_the_stored_images_are_not_changed():
     before = FACES.clone()
     for config in (CLASSIC, dataclasses.replace(FAST, erase=1.0, normalize="per_image")):

@@ -62,8 +62,11 @@ def training_batch(images: torch.Tensor, samples: torch.Tensor, epoch: int, conf
     pixels = normalized(images, config)
     if config.augment == "none":
         return _fitted(pixels, config)
-    draws = uniforms(config.seed, epoch, samples, 10)
-    return _transformed(pixels, _drawn_affine(draws, config), config, erase=draws[:, 5:])
+    draws = uniforms(config.seed, epoch, samples, 11)
+    affine = _drawn_affine(draws, config)
+    if config.sharp > 0:
+        affine = _by_whole_pixels(affine, draws[:, 10] < config.sharp, pixels.shape[-1])
+    return _transformed(pixels, affine, config, erase=draws[:, 5:10])
 
 
 def size_in_epoch(config: Config, epoch: int) -> int:
@@ -140,6 +143,21 @@ def _drawn_affine(draws: torch.Tensor, config: Config) -> Affine:
         1 + config.scale * signed[:, 2],
         config.shift * signed[:, 3],
         config.shift * signed[:, 4],
+    )
+
+
+def _by_whole_pixels(affine: Affine, chosen: torch.Tensor, side: int) -> Affine:
+    """``affine`` without rotation and scale, and with whole shifts, where ``chosen`` (bool [B]).
+
+    Interpolation blurs. A network that has seen nothing else is at its best on images that are blurred too, and
+    those that it is judged by are not.
+    """
+    return dataclasses.replace(
+        affine,
+        angle=torch.where(chosen, 0.0, affine.angle),
+        scale=torch.where(chosen, 1.0, affine.scale),
+        shift_x=torch.where(chosen, (affine.shift_x * side).round() / side, affine.shift_x),
+        shift_y=torch.where(chosen, (affine.shift_y * side).round() / side, affine.shift_y),
     )
 
 

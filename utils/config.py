@@ -178,6 +178,13 @@ class Config:
     rotation: float = setting(30.0, "largest rotation, in degrees", least=0, most=180)
     shift: float = setting(0.0, "largest shift, as a share of the side", least=0, most=0.5)
     scale: float = setting(0.0, "largest change of scale, as a share", least=0, most=0.9)
+    sharp: float = setting(
+        0.0,
+        "share of the training images that are only mirrored and shifted by whole pixels; rotation, scale and other "
+        "shifts blur, and what is judged is not blurred",
+        least=0,
+        most=1,
+    )
     erase: float = setting(0.0, "chance that a random rectangle is blanked", least=0, most=1)
     judge_test: bool = setting(
         True, "judge the test part when training has ended; false: it stays closed, for trial runs"
