@@ -30,7 +30,7 @@ class MobileNetV1(nn.Module):
     """MobileNet v1 (Howard et al., arXiv:1704.04861), padded as where the VGGFace2 weights come from.
 
     They were trained on BGR, so RGB images are turned round; and their batch norms hold a folded scale and shift but no
-    statistics, so ``freeze_norms`` keeps these.
+    statistics: set ``refit_norms`` when you train on.
 
     Args:
         num_classes: outputs of the head.

@@ -90,6 +90,22 @@ def test_norms_keep_their_statistics_and_learn_scale_and_shift(tmp_path, source)
         assert torch.equal(value, before[name]) == kept, name
 
 
+def test_refitted_norms_compute_what_they_did_with_statistics_of_the_training_images(tmp_path, source):
+    before, after = (learner_in(tmp_path, f"init_from={source}", f"refit_norms={r}") for r in ("false", "true"))
+    seen = next(iter(before.batches.epoch(0)))[0]
+    for learner in (before, after):
+        learner.model.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(after.model(seen), before.model(seen), rtol=0, atol=1e-4)
+        entered = after.model.stem[0](seen).var((0, 2, 3))
+    known = after.model.stem[1].running_var
+    torch.testing.assert_close(known, entered, rtol=0.2, atol=1e-4)
+    assert not torch.allclose(before.model.stem[1].running_var, entered, rtol=0.2)  # noise is not what it had seen
+    assert not after.model.stem[1]._forward_pre_hooks
+    for weights in (after.averaged.model, after.model):
+        assert torch.equal(weights.state_dict()["stem.1.weight"], after.model.state_dict()["stem.1.weight"])
+
+
 # ------------------------------------------------------------------------------------------------ the head's own rate
 
 

@@ -3,9 +3,11 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from models import freeze, model_info
+from utils.augment import training_batch
 from utils.batches import TrainingBatches
 from utils.checkpoint import network
 from utils.config import Config
@@ -15,6 +17,7 @@ from utils.distributed import ALONE, Team
 from utils.errors import TrainingError
 from utils.losses import class_weights, training_loss
 from utils.mixing import mixed
+from utils.norms import refit_norms
 from utils.optim import AveragedWeights, Plateau, build_optimizer, learning_rate
 from utils.randomness import stream_seed
 from utils.runtime import autocast, memory_format, placed
@@ -23,6 +26,7 @@ from utils.sync_norm import over_team
 from utils.transfer import begin_with, find_origin, not_compared
 
 AUXILIARY_WEIGHT = 0.4  # of a network's auxiliary head (Szegedy et al., CVPR 2016)
+REFITTED_ON = 256  # images that tell batch norms their statistics, at most
 _INIT, _DROPOUT = 0, 1  # streams of random numbers, beside those of `utils.mixing`
 
 
@@ -72,6 +76,9 @@ class Learner:
         if config.sync_batchnorm and team.size > 1:
             over_team(model, team)
         self.model = placed(model, config)
+        if fresh and config.refit_norms:
+            some = torch.from_numpy(np.array(faces.images[:: -(-len(faces) // REFITTED_ON)])).to(config.device)
+            refit_norms(self.model, training_batch(some, torch.arange(len(some), device=config.device), 0, config))
         self.averaged = AveragedWeights(self.model, config.ema_decay) if config.ema_decay > 0 else None
         self.optimizer = build_optimizer(self.model, config)
         self.plateau = Plateau()

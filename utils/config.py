@@ -86,6 +86,9 @@ class Config:
         "begins with; its head by class names",
     )
     freeze_stages: int = setting(0, "first stages of the network that keep their initial weights", least=0, most=1000)
+    refit_norms: bool = setting(
+        False, "give batch norms the statistics of the training images, and keep what the initial weights compute"
+    )
     freeze_norms: bool = setting(False, "batch norms keep the statistics that the initial weights bring")
     stem: str = setting(
         "default",
