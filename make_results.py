@@ -8,6 +8,7 @@ from benchmarks.cases import TITLES as CASES
 from benchmarks.points import read_points, record_text
 from benchmarks.small_networks import Speed
 from benchmarks.table import read_rows, speed_text
+from utils.ablation import ablation_text, read_ablation
 from utils.agreement import load_votes
 from utils.card import card_text, read_table
 from utils.cli import Parser, run_cli
@@ -61,6 +62,8 @@ def texts() -> dict[Path, dict[str, str]]:
     readme["bench"] = measured_speed(results / "bench" / "cpu.csv")
     points = read_points(results / "bench" / "time_to_accuracy.csv")
     readme["record"] = record_text(points, load_runs(results / "record"))
+    if (ablation := results / "ablation" / f"{FER2013}.csv").is_file():
+        readme["ablation"] = ablation_text(read_ablation(ablation))
     cards = {weights.stem: card_of(weights.stem) for weights in sorted((ROOT / SHIPPED).glob("*.safetensors"))}
     return {ROOT / "README.md": readme} | ({ROOT / SHIPPED / "README.md": cards} if cards else {})
 

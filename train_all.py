@@ -35,14 +35,26 @@ def main() -> None:
     for path, config in configs.items():
         found = run_like(config)
         print(f"{path}: {standing(found)}", flush=True)
-        if not arguments.list and (found is None or not has_ended(found)):
-            try:
-                experiment.run(config) if found is None else experiment.resume(found.name, config, [])
-            except (UserError, ModelError) as error:
-                print(f"{path}: {error}", file=sys.stderr, flush=True)
-                failed = error
+        if not arguments.list:
+            failed = train(path, config, found) or failed
     if failed is not None:
         raise SaidElsewhere(failed.exit_code)
+
+
+def train(path: str, config: Config, found: RunFiles | None) -> UserError | ModelError | None:
+    """Train as the settings file ``path`` says, or go on with its run ``found``, unless that one has ended.
+
+    Returns:
+        What kept it from being trained, which has been said; None where nothing did.
+    """
+    if found is not None and has_ended(found):
+        return None
+    try:
+        experiment.run(config) if found is None else experiment.resume(found.name, config, [])
+    except (UserError, ModelError) as error:
+        print(f"{path}: {error}", file=sys.stderr, flush=True)
+        return error
+    return None
 
 
 def run_like(config: Config) -> RunFiles | None:

@@ -70,6 +70,12 @@ def interval_over_groups(value: np.ndarray, group: np.ndarray, draws: int = 10_0
     return float(low), float(high)
 
 
+def interval_of_mean(value: np.ndarray, z: float = 1.959963984540054) -> tuple[float, float]:
+    """The interval that holds the mean of float [N] independent values with 95 %, by the normal approximation."""
+    mean, half = float(value.mean()), z * float(value.std(ddof=1)) / math.sqrt(len(value))
+    return mean - half, mean + half
+
+
 def recall(matrix: np.ndarray) -> np.ndarray:
     """float64 [C]: share of each class's images that were called by its name; NaN for an empty class."""
     counts = matrix.sum(1)

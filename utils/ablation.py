@@ -1,0 +1,177 @@
+"""What each change to a recipe is worth: a row a settings file, from validation dumps, paired image by image."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from utils.config import Config, differing
+from utils.errors import UserError
+from utils.files import read_small_text, write_atomically
+from utils.metrics import interval_of_mean
+from utils.predictions import Predictions
+
+# What may differ between a settings file and a run of it: the seed, and what the run settled for itself.
+FREE = ("seed", "precision", "threads", "num_workers", "distributed", "micro_batch")
+COLUMNS = ("name", "change", "seeds", "mean", "each", "gain", "low", "high", "seconds", "command")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One settings file.
+
+    Attributes:
+        name: its ``model_name``.
+        change: its settings that differ from the base's, as they are typed; empty for the base.
+        seeds: of its runs, ascending; those that the base was trained with too.
+        accuracies: share of the validation images that each of them classifies rightly, over all dumped views.
+        gain: mean accuracy less that of the base's runs with the same seeds; NaN for the base.
+        low, high: the interval that holds the gain with 95 %, over the images; NaN for the base.
+        seconds: of training up to the epoch that was kept, mean of the runs.
+        command: what trains it.
+    """
+
+    name: str
+    change: str
+    seeds: tuple[int, ...]
+    accuracies: tuple[float, ...]
+    gain: float
+    low: float
+    high: float
+    seconds: float
+    command: str
+
+    @property
+    def accuracy(self) -> float:
+        """Mean over the seeds."""
+        return float(np.mean(self.accuracies))
+
+
+def runs_of(config: Config, dumps: Sequence[Predictions]) -> dict[int, Predictions]:
+    """Of validation ``dumps`` those of runs with the settings ``config``, by seed; of several with one the first."""
+    found: dict[int, Predictions] = {}
+    for dump in dumps:
+        settings = dump.meta.get("config")
+        if isinstance(settings, dict) and not differing(settings, asdict(config), FREE):
+            found.setdefault(int(settings["seed"]), dump)
+    return dict(sorted(found.items()))
+
+
+def row_of(
+    config: Config, base: Config, runs: Mapping[int, Predictions], base_runs: Mapping[int, Predictions], command: str
+) -> Row | None:
+    """What the change from ``base`` to ``config`` is worth; None where no seed was trained with both.
+
+    Args:
+        config, base: settings; equal ones for the row of the base itself.
+        runs, base_runs: their validation dumps, by seed, not empty for the base.
+        command: what trains ``config``, without its seeds.
+
+    Raises:
+        UserError: dumps of different images or labels.
+    """
+    seeds = sorted(runs.keys() & base_runs.keys())
+    if not seeds:
+        return None
+    used = [runs[seed] for seed in seeds]
+    others = [base_runs[seed] for seed in seeds]
+    if len({(dump.meta["split"], dump.meta["data"]) for dump in (*used, *others)}) > 1:
+        raise UserError(f"{config.model_name}: judged on other images or labels than {base.model_name}")
+    hits = np.array([_hits(dump) for dump in used])
+    gain = low = high = float("nan")
+    if config != base:
+        difference = hits.mean(0) - np.mean([_hits(dump) for dump in others], axis=0)
+        gain, (low, high) = float(difference.mean()), interval_of_mean(difference)
+    return Row(
+        name=config.model_name,
+        change=change_of(config, base),
+        seeds=tuple(seeds),
+        accuracies=tuple(hits.mean(1).tolist()),
+        gain=gain,
+        low=low,
+        high=high,
+        seconds=float(np.mean([dump.meta["training_seconds"] for dump in used])),
+        command=f"{command} --seeds {' '.join(map(str, seeds))}",
+    )
+
+
+def change_of(config: Config, base: Config) -> str:
+    """The settings of ``config`` that ``base`` has not, as they are typed: ``mixup=0.2 lr=0.1``."""
+    values = asdict(config)
+    changed = differing(values, asdict(base), ("model_name", "seed"))
+    return " ".join(
+        f"{key}={values[key] if isinstance(values[key], str) else json.dumps(values[key])}" for key in changed
+    )
+
+
+def write_ablation(rows: Sequence[Row], path: Path) -> None:
+    """The table as CSV, shares and seconds rounded; rows that ``path`` has of other settings files are kept.
+
+    So a table can grow on several machines, none of which has all runs.
+    """
+    kept = {row.name: row for row in read_ablation(path)} if path.is_file() else {}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in (kept | {row.name: row for row in rows}).values():
+        numbers = [f"{value:.6f}" if value == value else "" for value in (row.gain, row.low, row.high)]
+        seeds, each = " ".join(map(str, row.seeds)), " ".join(f"{accuracy:.6f}" for accuracy in row.accuracies)
+        mean, seconds = f"{row.accuracy:.6f}", f"{row.seconds:.1f}"
+        writer.writerow([row.name, row.change, seeds, mean, each, *numbers, seconds, row.command])
+    write_atomically(path, text.getvalue().encode())
+
+
+def read_ablation(path: Path) -> list[Row]:
+    """The table that `write_ablation` wrote.
+
+    Raises:
+        UserError: no such file, or another table.
+    """
+    reader = csv.DictReader(io.StringIO(read_small_text(path, most=2**20)))
+    if tuple(reader.fieldnames or ()) != COLUMNS:
+        raise UserError(f"{path}: expected a table with the columns {', '.join(COLUMNS)}")
+    try:
+        return [_row(cells) for cells in reader]
+    except (ValueError, TypeError, AttributeError):
+        raise UserError(f"{path}: row {reader.line_num}: not a row of gen_ablation.py") from None
+
+
+def _row(cells: Mapping[str, str]) -> Row:
+    gain, low, high = (float(cells[key] or "nan") for key in ("gain", "low", "high"))
+    seeds, accuracies = tuple(map(int, cells["seeds"].split())), tuple(map(float, cells["each"].split()))
+    if not seeds or len(seeds) != len(accuracies):
+        raise ValueError("a seed without its accuracy")
+    seconds = float(cells["seconds"])
+    return Row(cells["name"], cells["change"], seeds, accuracies, gain, low, high, seconds, cells["command"])
+
+
+def ablation_text(rows: Sequence[Row]) -> str:
+    """The README's table, as Markdown: the base first, then the changes, the most worthwhile on top."""
+    lines = [
+        "| change | seeds | validation, mean (each) | gain in points, 95 % interval | seconds |",
+        "|---|---|---|---|---|",
+    ]
+    for row in in_order(rows):
+        each = f" ({', '.join(f'{accuracy:.2%}' for accuracy in row.accuracies)})" if len(row.seeds) > 1 else ""
+        gain = f"{100 * row.gain:+.2f} [{100 * row.low:+.2f}, {100 * row.high:+.2f}]" if row.change else ""
+        if row.low > 0 or row.high < 0:
+            gain = f"**{gain}**"
+        what = f"{row.name}: `{row.change}`" if row.change else f"none ({row.name})"
+        seeds = ", ".join(map(str, row.seeds))
+        lines.append(f"| {what} | {seeds} | {row.accuracy:.2%}{each} | {gain} | {row.seconds:.0f} |")
+    return "\n".join(lines)
+
+
+def in_order(rows: Sequence[Row]) -> list[Row]:
+    """The base, then the changes by what they are worth."""
+    return sorted(rows, key=lambda row: (row.change != "", -row.gain if row.change else 0.0))
+
+
+def _hits(dump: Predictions) -> np.ndarray:
+    """float64 [N]: 1 where an image is classified rightly, in the order of the ids."""
+    right = dump.probabilities().argmax(1) == dump.targets
+    return right[np.argsort(dump.ids)].astype(np.float64)
