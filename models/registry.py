@@ -49,6 +49,7 @@ class ModelInfo:
         builder: `builder(num_classes, in_channels, drop_rate, **options) -> nn.Module`, fresh weights.
         classifier: dotted path of the final linear layer; ``auxiliary``: that of a second head, used in training.
         cam_layer: dotted path of the last module whose output is a feature map [B, C, h, w].
+        masks: dotted path of each masking block → that of the layer that takes in what it has weighed.
         min_size: smallest height and width, in pixels, with the default options.
         size_multiple: height and width must be multiples of this, with the default options.
         shrink: option name → its value → the number that divides `min_size` and `size_multiple`.
@@ -64,6 +65,7 @@ class ModelInfo:
     classifier: str
     cam_layer: str
     auxiliary: str = ""
+    masks: Mapping[str, str] = field(default_factory=dict)
     min_size: int = 1
     size_multiple: int = 1
     shrink: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

@@ -114,6 +114,7 @@ def _facts(classifier: str) -> dict[str, Any]:
     return {
         **resnet_facts(34),
         "classifier": classifier,
+        "masks": {"mask1": "layer2", "mask2": "layer3", "mask3": "layer4", "mask4": "avgpool"},
         "size_multiple": 32,
         "rename_key": drop_doubled_shortcut,
     }

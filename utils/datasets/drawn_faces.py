@@ -147,6 +147,11 @@ def draw_face(
     return _to_bytes(light).reshape(size, size)
 
 
+def person_traits(subject: int, seed: int) -> dict[str, float]:
+    """The numbers of `PERSON` and `PERSON_CHANCES` that subject ``subject`` is drawn with under this seed."""
+    return {name: float(column[0, 0]) for name, column in vars(_people(np.array([subject]), seed)).items()}
+
+
 def _check(name: str, value: int, low: int, stop: int) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value < stop:
         raise ValueError(f"{name} must be an integer from {low} to {stop - 1}; got {value!r}")
