@@ -21,7 +21,7 @@ from utils.splits import Split, load_every, load_splits
 OF_THE_DATA = (
     *("dataset", "data_path", "crop", "taxonomy", "label_source", "ferplus_path", "ferplus_policy", "ferplus_parts"),
     *("protocol", "folds", "val_subjects", "split_seed", "split_file", "sample_faces", "sample_seed"),
-    *("image_size", "in_channels", "num_classes", "cache_dir", "drop_copies"),
+    *("image_size", "in_channels", "num_classes", "cache_dir", "drop_copies", "corrections"),
 )
 
 

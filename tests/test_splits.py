@@ -21,7 +21,7 @@ from utils.datasets.faces import Split, pooled
 from utils.datasets.sources import SOURCES
 from utils.errors import UserError
 from utils.labels import FER2013_CLASSES, JAFFE_CODES, canonical
-from utils.splits import load_faces, load_splits
+from utils.splits import load_every, load_faces, load_splits
 from utils.splits.leaks import check_apart, check_judged_once
 from utils.splits.split_file import save_split_file
 
@@ -30,7 +30,7 @@ NOWHERE = "nowhere"  # drawn faces lie in no file
 PROTOCOLS = ("official", "loso", "kfold", "files", "holdout", "random")
 DEALT = ("loso", "kfold", "holdout", "random")
 KNOWN = {
-    "fer2013": ("official",),
+    "fer2013": ("official", "random"),
     "sample": ("official", *DEALT),
     "jaffe": (*DEALT, "files"),
     "ckplus": (*DEALT, "files"),
@@ -139,9 +139,12 @@ def test_as_many_classes_as_the_settings_say(tmp_path):
     assert sum(len(split.test) for split in load_splits(six)) == 72
 
 
-def test_fer2013_is_not_pooled(tmp_path):
-    assert refusal(lambda: load_faces(config("fer2013", tmp_path))).startswith("fer2013 comes in parts of its own")
-    assert refused("fer2013", tmp_path, "split_file=x.json").startswith("fer2013 comes in parts of its own")
+def test_of_fer2013_only_the_training_part_is_dealt_out(real_data):
+    path = real_data("fer2013")
+    folds = load_splits(config("fer2013", path, "protocol=random", "folds=3"))
+    judged = [identity for split in folds for identity in split.test.ids]
+    assert len(set(judged)) == len(judged) == 28709 and all(identity.startswith("train/") for identity in judged)
+    assert len(load_every(config("fer2013", path))) == 35887
 
 
 # ------------------------------------------------------------------------------------------------ taxonomies

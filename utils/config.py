@@ -44,7 +44,7 @@ class Config:
         "official",
         "official: the set's own split; loso: leave one person out; kfold: folds of persons; files: the parts that "
         "the files make; holdout: one seeded split, persons apart where known; random: folds of images, "
-        "same people in train and test",
+        "same people in train and test. fer2013: folds of its training part, for `python -m utils.datasets.noise`",
         choices=("official", "loso", "kfold", "files", "holdout", "random"),
     )
     folds: int = setting(10, "kfold, random, holdout: how many parts the set is dealt into", least=3, most=1000)
@@ -57,6 +57,10 @@ class Config:
         "protocol official: leave training images out that are exact copies of a test image (test), of a validation or "
         "a test image (all), or mirror images of one as well (all_mirrored)",
         choices=("none", "test", "all", "all_mirrored"),
+    )
+    corrections: str = setting(
+        "none",
+        "protocol official: none, or a file of corrected training labels, as `python -m utils.datasets.noise` writes",
     )
     split_file: str = setting("none", "none, or the splits.json of another run: the parts that this run is forced onto")
     sample_faces: int = setting(6000, "dataset 'sample': how many training faces are drawn", least=70, most=10**6)

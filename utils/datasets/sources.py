@@ -20,13 +20,15 @@ class Source:
 
     Attributes:
         official: its own split, where it has one.
-        whole: all its images, to be dealt out by a protocol.
+        whole: its images that a protocol deals out: all of them, or where others judge those of the training part.
+        dealt: by which protocols.
         files: the parts that the user's files make.
         sequence_of: the sequence of an image's id, where there are sequences.
     """
 
     official: Callable[[Config], Split] | None = None
     whole: Callable[[Config], Faces] | None = None
+    dealt: tuple[str, ...] = ("loso", "kfold", "holdout", "random")
     files: Callable[[Config], Mapping[str, Faces]] | None = None
     sequence_of: Callable[[str], str] | None = None
 
@@ -34,6 +36,11 @@ class Source:
 def _fer2013(config: Config) -> Split:
     split = read_fer2013(Path(config.data_path), Path(config.cache_dir))
     return relabelled(split, config) if config.label_source != "own" else split
+
+
+def _fer2013_training(config: Config) -> Faces:
+    """What a protocol deals out: the training part alone, since the others judge."""
+    return _fer2013(config).train
 
 
 def _sample(config: Config) -> Split:
@@ -71,7 +78,7 @@ def _folder_files(config: Config) -> dict[str, Faces]:
 
 
 SOURCES = {
-    "fer2013": Source(official=_fer2013),
+    "fer2013": Source(official=_fer2013, whole=_fer2013_training, dealt=("random",)),
     "sample": Source(official=_sample, whole=_sample_faces),
     "jaffe": Source(whole=_jaffe, files=_jaffe_files),
     "ckplus": Source(whole=_ckplus, files=_ckplus_files, sequence_of=sequence_of),

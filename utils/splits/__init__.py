@@ -46,7 +46,7 @@ def load_splits(config: Config) -> list[Split]:
 
 
 def load_faces(config: Config) -> Faces:
-    """All images of the data set, in the classes that ``config.taxonomy`` names.
+    """The images of the data set that a protocol deals out, in the classes that ``config.taxonomy`` names.
 
     Raises:
         UserError: the data set comes only in its own parts, is not there, or cannot be read.
@@ -65,14 +65,14 @@ def load_every(config: Config) -> Faces:
     """
     _check_labels_and_crop(config)
     source = SOURCES[config.dataset]
-    if source.whole is None and source.official is not None:
+    if source.official is not None:
         return in_taxonomy(pooled(source.official(config).parts()), config.taxonomy)
     return load_faces(config)
 
 
 def _check_protocol(config: Config, source: Source) -> None:
     possible = ["official"] if source.official else []
-    possible += ["loso", "kfold", "holdout", "random"] if source.whole else []
+    possible += [*source.dealt] if source.whole else []
     possible += ["files"] if source.files else []
     if config.protocol not in possible:
         raise UserError(f"protocol {config.protocol}: not for {config.dataset}; expected one of {', '.join(possible)}")

@@ -1,6 +1,7 @@
-"""What a run learns from of its training part: the copies of images that judge it can be left out."""
+"""What a run learns from of its training part: copies of judging images left out, wrong labels corrected."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from utils.config import Config
 from utils.datasets.duplicates import image_hashes
 from utils.datasets.faces import Split
 from utils.errors import UserError
+from utils.splits.corrections import corrected
 from utils.splits.leaks import check_parts
 
 # `Config.drop_copies`: the parts whose images may have no copy in train, and whether a mirror image is a copy too.
@@ -18,13 +20,19 @@ def learned_from(split: Split, config: Config) -> Split:
     """``split`` with the training part that ``config`` asks for; validation and test stay as they are.
 
     Raises:
-        UserError: a protocol that keeps copies apart by itself, or a class is left without a training image.
+        UserError: a protocol that deals the images out itself, corrections that do not fit, or a class is left
+            without a training image.
     """
-    if config.drop_copies == "none":
+    asked = [key for key in ("drop_copies", "corrections") if getattr(config, key) != "none"]
+    if not asked:
         return split
     if config.protocol != "official":
-        raise UserError(f"drop_copies {config.drop_copies}: for protocol official; this run has {config.protocol}")
-    split = _without_copies(split, config.drop_copies)
+        value = getattr(config, asked[0])
+        raise UserError(f"{asked[0]} {value}: for protocol official; this run has {config.protocol}")
+    if config.drop_copies != "none":
+        split = _without_copies(split, config.drop_copies)
+    if config.corrections != "none":
+        split = corrected(split, Path(config.corrections))
     check_parts(split)
     return split
 
