@@ -55,10 +55,10 @@ def maps_sheet(
             headings.append(_heading(method, name, len(methods), len(targets)))
     titles = ", ".join(METHODS[name].title for name in methods)
     about = "of what the network says" if not classes else f"of {', '.join(name for name, _ in targets)}"
-    note = "; ".join(dict.fromkeys(METHODS[name].means for name in methods)) + "; the line: half of the strongest"
+    note = f"{_legend(methods)}; the line: half of the strongest"
     shown = f"{subjects.title}; {subjects.source}; {_counted(len(subjects.images))}"
     return maps_figure(
-        subjects.images, np.stack(maps, axis=1), subjects.row_names(), headings, f"{titles} {about}", shown, note
+        list(subjects.images), np.stack(maps, axis=1), subjects.row_names(), headings, f"{titles} {about}", shown, note
     )
 
 
@@ -75,7 +75,7 @@ def masks_sheet(subjects: Subjects) -> Figure:
         name = f"{effect.name}, {effect.channels} channels, {effect.gain.mean():+.1%}"
         stages.append((name, np.stack([effect.input, effect.mask, effect.output], axis=1)))
     shown = f"{subjects.title}; {subjects.source}; energy over channels; the per cent: what a mask adds to it"
-    return masks_figure(subjects.images, stages, subjects.names, "What the masks do", shown)
+    return masks_figure(list(subjects.images), stages, subjects.names, "What the masks do", shown)
 
 
 def sheet_file(out: Path | None, kind: str, subjects: Subjects) -> Path:
@@ -93,6 +93,14 @@ def _heading(method: str, name: str, methods: int, classes: int) -> str:
     if classes == 1:
         return METHODS[method].title
     return name if methods == 1 else f"{METHODS[method].title} {name}"
+
+
+def _legend(methods: Sequence[str]) -> str:
+    """What the colours mean, by method where they do not mean the same."""
+    meanings = dict.fromkeys(METHODS[name].means for name in methods)
+    if len(meanings) == 1:
+        return next(iter(meanings))
+    return " | ".join(f"{METHODS[name].title}: {METHODS[name].means}" for name in methods)
 
 
 def _counted(faces: int) -> str:

@@ -34,6 +34,7 @@ class Subjects:
         names: R names of one line.
         labels: int64 [R], the true class of each, or -1 where nobody knows.
         probabilities: float64 [R, C], what the network says.
+        people: numbers of the drawn people; None for other faces.
     """
 
     recognizer: Recognizer
@@ -43,6 +44,7 @@ class Subjects:
     names: list[str]
     labels: np.ndarray
     probabilities: np.ndarray
+    people: list[int] | None = None
 
     def row_names(self) -> list[str]:
         """Beside each face: its name, what it shows, and what the network says."""
@@ -133,7 +135,8 @@ def _drawn(recognizer: Recognizer, wanted: Sequence[int] | None, each: int) -> S
     shown = [FER2013_CLASSES[face] for _, face in pairs]
     labels = np.array([known.index(name) if name in known else -1 for name in shown])
     names = [f"{name}, person {person}" for name, (person, _) in zip(shown, pairs, strict=True)]
-    return _asked(recognizer, "drawn faces", np.stack(images), names, labels)
+    asked = _asked(recognizer, "drawn faces", np.stack(images), names, labels)
+    return replace(asked, people=[person for person, _ in pairs])
 
 
 def _of_data(recognizer: Recognizer, options: Namespace) -> tuple[Faces, str]:

@@ -56,7 +56,7 @@ SALIENCY: Mapping[str, Method] = {
     ),
     "smoothgrad": Method("SmoothGrad", "orange: the class depends on it, either way", None, smoothgrad),
 }
-METHODS = CAMS | SALIENCY
+METHODS: Mapping[str, Method] = {**CAMS, **SALIENCY}
 
 
 def explain(

@@ -1,0 +1,141 @@
+"""The two programs for maps work without arguments, on photos and on a data set, and refuse in one line."""
+
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import refusal
+from matplotlib.text import Text
+from PIL import Image
+
+from models import create_model
+from utils.cli import Parser
+from utils.config import Config
+from utils.inference import Recognizer
+from utils.shipped import network_path
+from Visualization import gen_salientmap, gradCAM_resmasking
+from Visualization.explanations import maps_figure, overlaid
+from Visualization.map_sheets import cam_over_face, masks_sheet
+from Visualization.subjects import add_options, chosen_subjects
+
+ONE = ["--index", "3"]
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+@pytest.mark.parametrize("program", [gradCAM_resmasking, gen_salientmap])
+def test_no_arguments_needed(program, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    program.main([])
+    file = Path(capsys.readouterr().out.strip())
+    assert file.parent == Path("saved/explanations")
+    with Image.open(file) as image:
+        assert image.format == "PNG" and image.height > image.width > 500
+
+
+def drawn(program, monkeypatch, arguments: list[str]) -> list[str]:
+    figures = []
+    monkeypatch.setattr(program, "save_figure", lambda figure, _: figures.append(figure))
+    program.main(arguments)
+    return [text.get_text() for text in figures[0].findobj(Text)]
+
+
+def test_sheet_names_network_faces_classes_and_methods(monkeypatch):
+    texts = drawn(
+        gradCAM_resmasking, monkeypatch, [*ONE, "--method", "gradcam", "layercam", "--class", "Happiness", "sad"]
+    )
+    run = Recognizer(network_path(None, Config())).checkpoint.run
+    assert any(run in text and "1 face" in text for text in texts)
+    flat = [text.replace("\n", " ") for text in texts]
+    assert {"Grad-CAM happy", "Grad-CAM sad", "Layer-CAM happy", "Layer-CAM sad"} <= set(flat)
+    assert any(text.startswith("happy, person 0 says ") for text in flat)
+
+
+def test_grid_has_a_column_for_every_class(monkeypatch):
+    texts = drawn(gen_salientmap, monkeypatch, [*ONE, "--grid", "--method", "smoothgrad"])
+    assert set(Recognizer(network_path(None, Config())).classes) <= set(texts)
+
+
+def test_photo_is_cut_to_its_box(photo):
+    options = lambda *more: _read("--image", str(photo), *more)  # noqa: E731
+    whole, part = chosen_subjects(options()), chosen_subjects(options("--box", "30", "0", "90", "60"))
+    assert whole.images.shape == part.images.shape and not np.array_equal(whole.images, part.images)
+    assert whole.labels.tolist() == [-1] and whole.names == ["photo.png"]
+    assert "not within" in refusal(lambda: chosen_subjects(options("--box", "0", "0", "91", "60")))
+
+
+def test_faces_of_another_data_set(tmp_path):
+    settings = tmp_path / "sample.json"
+    settings.write_text('{"dataset": "sample", "sample_faces": 70, "num_classes": 7}')
+    subjects = chosen_subjects(_read("--on", str(settings)))
+    assert subjects.labels.tolist() == list(range(7)) and subjects.source == "drawn faces"
+    assert "there are" in refusal(lambda: chosen_subjects(_read("--on", str(settings), "--index", "99999")))
+
+
+def test_masks_are_drawn_for_a_network_that_has_them():
+    torch.manual_seed(0)
+    shipped = chosen_subjects(_read(*ONE))
+    recognizer = shipped.recognizer
+    assert "has no masks" in refusal(lambda: masks_sheet(shipped))
+    recognizer.config = Config(arch="resmasking_dropout1", image_size=64, num_classes=7, in_channels=3, device="cpu")
+    recognizer.model = create_model("resmasking_dropout1", num_classes=7).eval()
+    texts = [text.get_text() for text in masks_sheet(shipped).findobj(Text)]
+    assert all(any(text.startswith(f"mask{number},") for text in texts) for number in range(1, 5))
+    assert {"mask", "output"} <= set(texts)
+
+
+def test_map_is_over_the_face_where_it_is_strong():
+    face, values = np.full((32, 32), 100, np.uint8), np.zeros((8, 8), np.float32)
+    values[:4], values[4:] = 1, -0.25
+    picture = overlaid(face, values, 64)
+    red, blue = picture[4, 32, 0], picture[60, 32, 2]
+    assert red > 150 and blue > 100 and picture[60, 32, 0] < 100
+    assert (overlaid(face, np.zeros((8, 8), np.float32), 64) == 100).all()
+
+
+def test_cam_of_one_face_for_the_report():
+    subjects = chosen_subjects(_read(*ONE))
+    picture = cam_over_face(subjects.recognizer, subjects.images[0])
+    assert picture.dtype == np.uint8 and picture.shape == (192, 192, 3)
+    says = int(subjects.probabilities[0].argmax())
+    assert np.array_equal(picture, cam_over_face(subjects.recognizer, subjects.images[0], says))
+    assert not np.array_equal(picture, cam_over_face(subjects.recognizer, subjects.images[0], (says + 1) % 7))
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "words"),
+    [
+        (gradCAM_resmasking, ["--class", "hapy"], "did you mean happy?"),
+        (gradCAM_resmasking, ["--image", "nowhere.png"], "nowhere.png"),
+        (gradCAM_resmasking, ["--run", "no_such_run"], "no_such_run"),
+        (gradCAM_resmasking, ["--layer", "nolayer"], "no layer 'nolayer'"),
+        (gradCAM_resmasking, ["--index", "-1"], "counted from 0"),
+        (gradCAM_resmasking, ["--box", "0", "0", "9", "9"], "--image names the photo"),
+        (gradCAM_resmasking, ["--image", "a.png", "--split", "val"], "leave out one"),
+        (gen_salientmap, ["--out", "map.jpg"], ".png or .pdf"),
+        (gen_salientmap, ["--grid", "--class", "sad"], "leave out --class"),
+        (gen_salientmap, ["--methud", "occlusion"], "did you mean --method?"),
+    ],
+)
+def test_refusals(program, arguments, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert words in refusal(lambda: program.main(arguments))
+    assert not list(tmp_path.iterdir())
+
+
+def test_figure_refuses_maps_that_do_not_fit():
+    with pytest.raises(ValueError, match="1 faces and 2 columns"):
+        maps_figure([np.zeros((8, 8), np.uint8)], np.zeros((1, 1, 8, 8)), ["a"], ["b", "c"], "", "")
+
+
+def _read(*arguments: str) -> Namespace:
+    parser = Parser("")
+    add_options(parser)
+    return parser.parse_args(list(arguments))
