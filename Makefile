@@ -26,7 +26,7 @@ bench: .venv/ready-bench ## speed beside other programs, a quarter of an hour
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-.venv/ready-dev: requirements-dev.txt .venv/ready
+.venv/ready-dev: requirements-dev.txt requirements-export.txt .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
