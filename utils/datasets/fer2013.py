@@ -17,6 +17,9 @@ from utils.labels import FER2013_CLASSES, canonical
 FOLDERS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 VAL_SHARE = 0.1
+# Where the middles of eyes and mouth lie in its images, as shares of their side from the left and from the top: read
+# off the mean of the training images and its mirror image.
+EYES, MOUTH = ((0.32, 0.37), (0.68, 0.37)), (0.5, 0.79)
 
 HOW_TO_GET = """{path}: no FER2013 here. Any one of these forms is read:
   {path}/fer2013.csv                        emotion,pixels,Usage  (Kaggle: fer2013.tar.gz)

@@ -4,7 +4,7 @@ import logging
 import struct
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,16 +69,25 @@ def read_image(
             header, before any memory is taken.
         MachineError: it may not be read.
     """
-    require_file(file)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of sizes that are refused here, and of damaged EXIF tags
-            with Image.open(file, formats=tuple(formats)) as image:
-                _check_header(file, image, size)
-                return np.asarray(ImageOps.exif_transpose(image).convert("RGB" if colour else "L"))
-    except UNREADABLE as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise UserError(f"{file}: not a readable image ({shown(reason, 120)})") from None
+    kind = "RGB" if colour else "L"
+    return _read(file, tuple(formats), lambda file, image: _check_header(file, image, size), lambda i: i.convert(kind))
+
+
+def read_photo(file: Path) -> np.ndarray:
+    """A picture as people have them: more kinds than data sets are made of are read, and always as colours.
+
+    Args:
+        file: the picture; 16 bits a channel become 8, what is transparent is seen on white, and of several pictures in
+            one file (many cameras keep a preview there) the first is taken.
+
+    Returns:
+        uint8 [H, W, 3], turned as its EXIF tag says.
+
+    Raises:
+        UserError: not a readable image, or one of more than 50 million pixels.
+        MachineError: it may not be read.
+    """
+    return _read(file, tuple(dict.fromkeys(FORMATS.values())), _check_pixels, _as_seen)
 
 
 def image_files(folder: Path, suffixes: Sequence[str] = tuple(FORMATS)) -> list[Path]:
@@ -108,12 +117,43 @@ def resized(image: np.ndarray, side: int, box: tuple[int, int, int, int] | None 
     return np.asarray(kept.resize((side, side), Image.Resampling.HAMMING))
 
 
-def _check_header(file: Path, image: Image.Image, size: tuple[int, int] | None) -> None:
+def _read(
+    file: Path,
+    formats: tuple[str, ...],
+    check: Callable[[Path, Image.Image], None],
+    convert: Callable[[Image.Image], Image.Image],
+) -> np.ndarray:
+    require_file(file)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of sizes that are refused here, and of damaged EXIF tags
+            with Image.open(file, formats=formats) as image:
+                check(file, image)
+                return np.asarray(convert(ImageOps.exif_transpose(image)))
+    except UNREADABLE as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise UserError(f"{file}: not a readable image ({shown(reason, 120)})") from None
+
+
+def _as_seen(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits, whose values Pillow would clip to 255
+        return Image.fromarray((np.clip(np.asarray(image), 0, 65535) / 257).round().astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _check_pixels(file: Path, image: Image.Image) -> None:
     width, height = image.size
-    if size is not None and image.size != size:
-        raise UserError(f"{file}: {width}x{height} pixels, expected {size[0]}x{size[1]}")
     if width * height > MOST_PIXELS:
         raise UserError(f"{file}: {width}x{height} pixels; expected at most {MOST_PIXELS // 10**6} million")
+
+
+def _check_header(file: Path, image: Image.Image, size: tuple[int, int] | None) -> None:
+    if size is not None and image.size != size:
+        raise UserError(f"{file}: {image.width}x{image.height} pixels, expected {size[0]}x{size[1]}")
+    _check_pixels(file, image)
     if image.mode not in EIGHT_BIT:  # convert() would clip 16 bits to white
         raise UserError(f"{file}: pixels of kind {image.mode}; expected 8 bits a channel")
     if getattr(image, "n_frames", 1) != 1:

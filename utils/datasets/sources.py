@@ -11,6 +11,7 @@ from utils.datasets.fer2013 import read_fer2013
 from utils.datasets.ferplus import relabelled
 from utils.datasets.folder import read_folder, read_folder_files
 from utils.datasets.jaffe import read_jaffe, read_jaffe_files
+from utils.datasets.pixel_csv import SIDE
 from utils.datasets.sample import sample_split
 
 
@@ -24,6 +25,8 @@ class Source:
         dealt: by which protocols.
         files: the parts that the user's files make.
         sequence_of: the sequence of an image's id, where there are sequences.
+        side: of its images as they are stored; None: they are brought to ``image_size`` when they are read.
+        colour: whether its images have colours, where the network takes them.
     """
 
     official: Callable[[Config], Split] | None = None
@@ -31,6 +34,8 @@ class Source:
     dealt: tuple[str, ...] = ("loso", "kfold", "holdout", "random")
     files: Callable[[Config], Mapping[str, Faces]] | None = None
     sequence_of: Callable[[str], str] | None = None
+    side: int | None = None
+    colour: bool = False
 
 
 def _fer2013(config: Config) -> Split:
@@ -78,9 +83,9 @@ def _folder_files(config: Config) -> dict[str, Faces]:
 
 
 SOURCES = {
-    "fer2013": Source(official=_fer2013, whole=_fer2013_training, dealt=("random",)),
-    "sample": Source(official=_sample, whole=_sample_faces),
+    "fer2013": Source(official=_fer2013, whole=_fer2013_training, dealt=("random",), side=SIDE),
+    "sample": Source(official=_sample, whole=_sample_faces, side=SIDE),
     "jaffe": Source(whole=_jaffe, files=_jaffe_files),
-    "ckplus": Source(whole=_ckplus, files=_ckplus_files, sequence_of=sequence_of),
-    "folder": Source(whole=_folder, files=_folder_files),
+    "ckplus": Source(whole=_ckplus, files=_ckplus_files, sequence_of=sequence_of, side=SIDE),
+    "folder": Source(whole=_folder, files=_folder_files, colour=True),
 }
