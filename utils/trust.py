@@ -1,0 +1,58 @@
+"""What validation says of a network's confidence: how much of it to believe, and when to say nothing."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from utils.calibration import fit_temperature, unsure_below
+from utils.inference import Recognizer
+from utils.predictions import Predictions, load_predictions, softmax
+from utils.shipped import is_shipped
+
+# Where `gen_pretrained.py` writes the dumps of what comes with the package.
+_SHIPPED_DUMPS = Path(__file__).resolve().parent.parent / "results" / "pretrained"
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How the scores of one network are to be read.
+
+    Attributes:
+        temperature: what its logits are still to be divided by.
+        unsure_below: the confidence below which it had better say nothing; None where that is not known.
+        known: whether there is a dump of validation that says so; without one the temperature is 1.
+    """
+
+    temperature: float
+    unsure_below: float | None
+    known: bool
+
+
+def trust_of(recognizer: Recognizer) -> Trust:
+    """What is known of a network, by its dump of validation.
+
+    Only the clean view is looked at, which is what single faces are judged by.
+
+    Raises:
+        UserError: that dump is damaged.
+    """
+    validation = own_dump(recognizer, "val")
+    if validation is None:
+        return Trust(1.0, None, known=False)
+    logits, targets = validation.logits[0], validation.targets
+    # the last layer of what comes with the package has taken up the temperature
+    temperature = 1.0 if is_shipped(recognizer.path) else fit_temperature(logits, targets)
+    return Trust(temperature, unsure_below(softmax(logits / temperature), targets), known=True)
+
+
+def own_dump(recognizer: Recognizer, part: str) -> Predictions | None:
+    """The dump of what this very network said of ``part``, where there is one; that of other weights does not count.
+
+    Raises:
+        UserError: a dump of that name is damaged.
+    """
+    names = recognizer.checkpoint.run, recognizer.path.stem
+    folders = Path(recognizer.config.results_dir), _SHIPPED_DUMPS
+    for path in (folder / f"{name}.{part}.npz" for folder in folders for name in names):
+        if path.is_file() and (dump := load_predictions(path)).meta.get("checkpoint") == recognizer.hash:
+            return dump
+    return None
