@@ -1,0 +1,70 @@
+/** Judges faces: the network that export.py wrote, calibrated and with its preprocessing inside. */
+
+import { type NetworkFacts, readFacts } from "./facts";
+import { openNetwork, type Session, Tensor } from "./runtime";
+
+export interface Judgement {
+  /** One for each class, in the order of the classes; they sum to 1. */
+  probabilities: Float32Array;
+  /** Where the evidence for each class lies, row by row; none where the network gives no maps. */
+  maps: ActivationMaps | null;
+}
+
+export interface ActivationMaps {
+  width: number;
+  height: number;
+  /** classes × height × width numbers. */
+  values: Float32Array;
+}
+
+const AT_ONCE = 16; // faces in one pass: a photo of hundreds must not need hundreds of times the memory
+
+export class Classifier {
+  private constructor(
+    readonly facts: NetworkFacts,
+    private readonly session: Session,
+  ) {}
+
+  /** @throws Error with one sentence for people where `file` is not a network that fits this page. */
+  static async open(file: Uint8Array, name: string): Promise<Classifier> {
+    const facts = readFacts(file, name);
+    try {
+      return new Classifier(facts, await openNetwork(file));
+    } catch (error) {
+      throw new Error(`${name} cannot be run: ${error instanceof Error ? error.message : error}`);
+    }
+  }
+
+  /** @param faces - each channels × size × size numbers from 0 to 255. */
+  async judge(faces: Float32Array[]): Promise<Judgement[]> {
+    const judged: Judgement[] = [];
+    for (let start = 0; start < faces.length; start += AT_ONCE) {
+      judged.push(...(await this.pass(faces.slice(start, start + AT_ONCE))));
+    }
+    return judged;
+  }
+
+  close(): Promise<void> {
+    return this.session.release();
+  }
+
+  private async pass(faces: Float32Array[]): Promise<Judgement[]> {
+    const { channels, imageSize, classes, hasMaps } = this.facts;
+    const each = channels * imageSize * imageSize;
+    const pixels = new Float32Array(faces.length * each);
+    for (const [i, face] of faces.entries()) pixels.set(face, i * each);
+    const wanted = hasMaps ? ["probabilities", "cam"] : ["probabilities"];
+    const input = { pixels: new Tensor("float32", pixels, [faces.length, channels, imageSize, imageSize]) };
+    const { probabilities, cam } = await this.session.run(input, wanted);
+    const rows = probabilities.data as Float32Array;
+    return faces.map((_, i) => ({
+      probabilities: rows.slice(i * classes.length, (i + 1) * classes.length),
+      maps: cam ? mapsOf(cam.data as Float32Array, cam.dims, i) : null,
+    }));
+  }
+}
+
+function mapsOf(values: Float32Array, [, classes, height, width]: readonly number[], face: number): ActivationMaps {
+  const each = classes * height * width;
+  return { width, height, values: values.slice(face * each, (face + 1) * each) };
+}

@@ -1,0 +1,41 @@
+/** The service worker: keeps the page's own files, so that it opens without a network. Nothing else is kept. */
+
+// Both are put in by build.mjs: the files, and a name that changes when any of them does.
+declare const FILES: string[];
+declare const VERSION: string;
+
+const worker = globalThis as unknown as ServiceWorkerGlobalScope;
+
+interface ServiceWorkerGlobalScope extends EventTarget {
+  skipWaiting(): Promise<void>;
+  clients: { claim(): Promise<void> };
+}
+interface ExtendableEvent extends Event {
+  waitUntil(promise: Promise<unknown>): void;
+}
+interface FetchEvent extends ExtendableEvent {
+  request: Request;
+  respondWith(response: Promise<Response>): void;
+}
+
+worker.addEventListener("install", (event) => {
+  const filled = caches.open(VERSION).then((cache) => cache.addAll(FILES));
+  (event as ExtendableEvent).waitUntil(filled.then(() => worker.skipWaiting()));
+});
+
+worker.addEventListener("activate", (event) => {
+  const emptied = caches
+    .keys()
+    .then((names) => Promise.all(names.filter((n) => n !== VERSION).map((n) => caches.delete(n))));
+  (event as ExtendableEvent).waitUntil(emptied.then(() => worker.clients.claim()));
+});
+
+worker.addEventListener("fetch", (event) => {
+  const { request, respondWith } = event as FetchEvent;
+  if (request.method === "GET") respondWith.call(event, answer(request));
+});
+
+async function answer(request: Request): Promise<Response> {
+  const cache = await caches.open(VERSION);
+  return (await cache.match(request, { ignoreSearch: request.mode === "navigate" })) ?? fetch(request);
+}
