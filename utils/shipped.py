@@ -18,7 +18,7 @@ from utils.files import refuse_disguise, sha256_of
 from utils.runs import find_run
 
 # The network that programs take where none is named.
-DEFAULT_NETWORK = "quick_vgg"
+DEFAULT_NETWORK = "compact_vgg"
 SUFFIX = ".safetensors"
 # What else of a checkpoint goes along; the rest is for going on with the training.
 _TOLD = ("run", "classes", "epoch", "metrics", "selection", "data", "environment", "origin")
