@@ -145,17 +145,20 @@ def test_network_loaded_twice_gives_equal_maps(shipped, said, method):
     np.testing.assert_array_equal(first, second)
 
 
-def test_integrated_gradients_add_up_to_the_logit(shipped, said):
+def test_integrated_gradients_add_up_to_the_logit(shipped, said, monkeypatch):
     x, targets = view_batch(torch.from_numpy(FACES), 0, shipped.config), torch.from_numpy(said)
-    found = integrated_gradients(shipped.model, x, targets, 64).sum((1, 2))
     with torch.no_grad():
         rise = (shipped.model(x) - shipped.model(flat(x))).gather(1, targets[:, None])[:, 0]
-    np.testing.assert_allclose(found, rise, atol=0.25)
+    found = integrated_gradients(shipped.model, x, targets, 64).sum((1, 2))
+    np.testing.assert_allclose(found, rise, atol=0.1)  # of a rise by up to 4
+    monkeypatch.setattr("utils.explaining.pixels.STEPS", 256)  # what is left is the sum's distance from the integral
+    found = integrated_gradients(shipped.model, x[:3], targets[:3], 64).sum((1, 2))
+    np.testing.assert_allclose(found, rise[:3], atol=0.02)
 
 
 def test_maps_change_when_the_weights_are_lost(shipped, said):
-    for method in ("gradcam", "smoothgrad"):
-        alike = randomised_similarity(shipped.model, FACES, said, shipped.config, method)
+    for method, faces in (("gradcam", 7), ("smoothgrad", 2)):  # the second is slow
+        alike = randomised_similarity(shipped.model, FACES[:faces], said[:faces], shipped.config, method)
         assert alike[0] == ("trained", 1.0) and alike[-1][1] < 0.5, (method, alike)
 
 
