@@ -77,8 +77,7 @@ def training_curves_figure(
         history: one row an epoch with ``epoch`` (from 1), ``lr``, ``train_loss``, ``train_accuracy``,
             ``val_loss``, ``val_accuracy``; accuracies lie in [0, 1].
         title: one line or more in bold.
-        select_by: the best epoch is the first with the best ``val_<select_by>``: the lowest ``loss``, or the
-            highest of anything else.
+        select_by: see `best_epoch`.
 
     Raises:
         ValueError: the history has no row.
@@ -86,8 +85,7 @@ def training_curves_figure(
     if not history:
         raise ValueError("a history without an epoch cannot be drawn")
     column = {key: np.array([row[key] for row in history], dtype=float) for key in history[0]}
-    values = column[f"val_{select_by}"]
-    best = int(np.argmin(values) if select_by == "loss" else np.argmax(values))
+    best = best_epoch(history, select_by)
     epochs = column["epoch"]
     with style():
         figure = Figure(figsize=(WIDTH, 6.2), layout="constrained")
@@ -102,6 +100,12 @@ def training_curves_figure(
         entitle(panels[0], title, " ", WIDTH - 0.9)  # the best epoch is written in place of a subtitle
         figure.align_ylabels()
     return figure
+
+
+def best_epoch(history: Sequence[Mapping[str, float]], select_by: str) -> int:
+    """The first row with the best ``val_<select_by>``: the lowest ``loss``, or the highest of anything else."""
+    values = [row[f"val_{select_by}"] for row in history]
+    return int(np.argmin(values) if select_by == "loss" else np.argmax(values))
 
 
 def faces_sheet_figure(images: np.ndarray, row_names: Sequence[str], title: str) -> Figure:

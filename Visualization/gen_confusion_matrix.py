@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.usetex:
         _require_tex()
     kinds = ("png", "pdf") if options.format == "both" else (options.format,)
-    for dump in _find_dumps(options.dumps or [Path("saved/results")]):
+    for dump in find_dumps(options.dumps or [Path("saved/results")]):
         files = [options.out / f"{dump.stem}.{kind}" for kind in kinds]
         draw(dump, files, views=options.views, usetex=options.usetex)
         print(*files, sep="\n")
@@ -55,7 +55,7 @@ def draw(dump: Path, files: Sequence[Path], *, views: int | None = None, usetex:
         raise UserError(f"{dump}: --views must be 1 to {available}, the views in this dump; got {views}")
     matrix, subtitle = confusion(predictions, views)
     with matplotlib.rc_context({"text.usetex": usetex}):
-        figure = confusion_matrix_figure(matrix, predictions.classes, _title(predictions, dump), subtitle)
+        figure = confusion_matrix_figure(matrix, predictions.classes, title_of(predictions, dump), subtitle)
         for file in files:
             try:
                 save_figure(figure, file)
@@ -63,6 +63,26 @@ def draw(dump: Path, files: Sequence[Path], *, views: int | None = None, usetex:
                 if not usetex:
                     raise
                 raise MachineError(f"{file}: TeX failed ({str(error).strip().splitlines()[0]})") from None
+
+
+def find_dumps(places: Sequence[Path]) -> list[Path]:
+    """The dumps named, and those in the folders named; no two that would be drawn into one file."""
+    dumps: dict[str, Path] = {}
+    for place in places:
+        found = sorted(place.glob("*.npz")) if place.is_dir() else [place]
+        if not found:
+            raise UserError(f"{place}: no dump (*.npz) here; gen_results.py writes them")
+        for dump in found:
+            other = dumps.setdefault(dump.stem, dump)
+            if other.resolve() != dump.resolve():
+                raise UserError(f"{dump}: its figure would have the name of that of {other}; rename one")
+    return list(dumps.values())
+
+
+def title_of(predictions: Predictions, dump: Path) -> str:
+    """The run and the part of the data, as far as the dump knows them."""
+    run, split = (predictions.meta.get(key) for key in ("run", "split"))
+    return f"{run or dump.stem}, {split}" if split else str(run or dump.stem)
 
 
 def _parser() -> Parser:
@@ -85,26 +105,6 @@ def _require_tex() -> None:
     missing = [program for program in _TEX_PROGRAMS if shutil.which(program) is None]
     if missing:
         raise MachineError(f"--usetex: no {' and no '.join(missing)} on this machine; install TeX or leave it out")
-
-
-def _find_dumps(places: Sequence[Path]) -> list[Path]:
-    """The dumps named, and those in the folders named; no two that would be drawn into one file."""
-    dumps: dict[str, Path] = {}
-    for place in places:
-        found = sorted(place.glob("*.npz")) if place.is_dir() else [place]
-        if not found:
-            raise UserError(f"{place}: no dump (*.npz) here; gen_results.py writes them")
-        for dump in found:
-            other = dumps.setdefault(dump.stem, dump)
-            if other.resolve() != dump.resolve():
-                raise UserError(f"{dump}: its figure would have the name of that of {other}; rename one")
-    return list(dumps.values())
-
-
-def _title(predictions: Predictions, dump: Path) -> str:
-    """The run and the part of the data, as far as the dump knows them."""
-    run, split = (predictions.meta.get(key) for key in ("run", "split"))
-    return f"{run or dump.stem}, {split}" if split else str(run or dump.stem)
 
 
 if __name__ == "__main__":

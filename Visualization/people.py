@@ -5,8 +5,8 @@ from typing import Protocol
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
+from Visualization.bars import PERCENT, Bar, bars_figure
 from Visualization.style import (
     BLUE,
     BODY,
@@ -25,8 +25,6 @@ from Visualization.style import (
 )
 
 _MOST_NAMED = 40  # persons that each get a row of their own
-_ROW = 0.3  # inches
-_PERCENT = FuncFormatter(lambda value, _: plain(f"{value:g}%"))
 
 
 class Compared(Protocol):
@@ -98,7 +96,7 @@ def inflation_figure(rows: Sequence[Compared], dataset: str, title: str = "") ->
         axes.set_yticks(range(len(rows)), [plain(name) for name in names])
         axes.set_ylim(len(rows) - 0.5, -0.75)
         axes.set_xlim(max(0.0, 10 * np.floor(10 * lowest - 0.15)), 101)
-        axes.xaxis.set_major_formatter(_PERCENT)
+        axes.xaxis.set_major_formatter(PERCENT)
         axes.set_xlabel("images classified rightly (bar: 95% interval, drawing whole persons)")
         axes.grid(True, axis="x")
         axes.set_axisbelow(True)
@@ -142,33 +140,12 @@ def _compare(axes, place: int, row: Compared) -> None:  # type: ignore[no-untype
 
 
 def _rows_of_persons(ranked: Sequence[tuple[str, int, int]], mean: float, title: str, subtitle: str) -> Figure:
-    names = [short(name) for name, _, _ in ranked]
-    margin = 0.3 + inches(names)
-    figure = Figure(figsize=(WIDTH, 1.5 + _ROW * len(ranked)), layout="constrained")
-    axes = figure.add_subplot()
-    shares = [100 * right / images for _, right, images in ranked]
-    axes.barh(range(len(ranked)), shares, height=0.72, color=BLUE)
-    for place, (share, (_, right, images)) in enumerate(zip(shares, ranked, strict=True)):
-        inside = share > 30  # else there is no room in the bar
-        axes.annotate(
-            plain(f"{share:.0f}%  ({right} of {images})"),
-            (0 if inside else share, place),
-            (5, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=SMALL,
-            color="white" if inside else INK,
-        )
-    axes.set_yticks(range(len(ranked)), [plain(name) for name in names])
-    axes.set_ylim(len(ranked) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    axes.set_xlim(0, 100)
-    axes.xaxis.set_major_formatter(_PERCENT)
-    axes.set_xlabel("images of this person classified rightly; line: all images")
-    axes.axvline(mean, color=ORANGE, linewidth=1.6)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    entitle(axes, title, subtitle, WIDTH - margin)
-    return figure
+    rows = [
+        Bar(short(name), 100 * right / images, f"{100 * right / images:.0f}%  ({right} of {images})")
+        for name, right, images in ranked
+    ]
+    label = "images of this person classified rightly; line: all images"
+    return bars_figure(rows, title, subtitle, label, line=mean, percent=True)
 
 
 def _columns_of_persons(ranked: Sequence[tuple[str, int, int]], mean: float, title: str, subtitle: str) -> Figure:
@@ -182,7 +159,7 @@ def _columns_of_persons(ranked: Sequence[tuple[str, int, int]], mean: float, tit
     axes.set_xlim(0.2, len(ranked) + 0.8)
     axes.set_ylim(0, 112)
     axes.set_yticks(range(0, 101, 20))
-    axes.yaxis.set_major_formatter(_PERCENT)
+    axes.yaxis.set_major_formatter(PERCENT)
     axes.set_ylabel("images classified rightly")
     worst_lines = broken(f"worst: {words}", (WIDTH - 0.9) / inches([f"worst: {words}"]))
     axes.set_xlabel(plain(f"the {len(ranked)} persons, best first; {whole} of them without an error\n{worst_lines}"))
