@@ -1,0 +1,115 @@
+"""How long faces in pictures take: ``python -m benchmarks.pictures`` judges one face, and goes through a video.
+
+The video is one of 1280x720 with two drawn faces that move; it counts from the file to what is said and drawn of each
+frame, with and without writing the drawn copy. Seconds of the processor stand beside those of the clock: on a machine
+that does other things, they say what a free one would need.
+"""
+
+import csv
+import io
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+import torch
+
+from utils.cli import Parser, run_cli
+from utils.datasets.drawn_faces import draw_face
+from utils.files import write_atomically
+from utils.pictures import FaceReader
+from utils.pictures.detectors import CASCADE
+from utils.pictures.records import JsonLines, Record
+from utils.pictures.tracking import FaceTracker
+from utils.pictures.video import VideoWriter, open_video
+from Visualization.labelled_faces import draw_faces
+
+WIDTH, HEIGHT, FRAMES = 1280, 720, 100
+FACE = 220  # pixels
+SINGLES = 200  # faces judged one by one, in each round
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Milliseconds for one: of the clock, at best and in the middle of all rounds, and of the processor at best."""
+
+    what: str
+    network: str
+    threads: int
+    best: float
+    median: float
+    processor: float
+
+
+def main() -> None:
+    """Measure, write, say."""
+    parser = Parser("What one face and one frame of a video cost, from pixels to what is said of them.")
+    parser.add_argument("--threads", type=int, default=2, help="of the video (default 2; a face has one)")
+    parser.add_argument("--rounds", type=int, default=5, help="of which the best counts (default 5)")
+    parser.add_argument("--table", type=Path, default=Path("results/bench/pictures.csv"), help="where it is written")
+    options = parser.parse_args()
+    with FaceReader(detector=CASCADE) as reader, TemporaryDirectory() as folder:
+        video, copy = Path(folder, "video.mp4"), Path(folder, "copy.mp4")
+        write_video(video)
+        face = draw_face(3, subject=1, seed=0, size=FACE)
+        jobs: list[tuple[str, int, int, Callable[[], object]]] = [
+            ("face", 1, SINGLES, lambda: [reader.judge([face]) for _ in range(SINGLES)]),
+            ("frame", options.threads, FRAMES, lambda: through(reader, video, None)),
+            ("frame, drawn copy written", options.threads, FRAMES, lambda: through(reader, video, copy)),
+        ]
+        costs = [measured(what, reader.path.stem, *job, rounds=options.rounds) for what, *job in jobs]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Cost)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: f"{v:.2f}" if isinstance(v, float) else v for k, v in asdict(cost).items()} for cost in costs)
+    write_atomically(options.table, text.getvalue().encode())
+    print(text.getvalue(), end="")
+
+
+def measured(what: str, network: str, threads: int, count: int, job: Callable[[], object], *, rounds: int) -> Cost:
+    """The cost of one of the ``count`` things that ``job`` does."""
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+    job()
+    clock, processor = [], []
+    for _ in range(rounds):
+        begun, worked = time.perf_counter(), time.process_time()
+        job()
+        clock.append(1000 * (time.perf_counter() - begun) / count)
+        processor.append(1000 * (time.process_time() - worked) / count)
+    return Cost(what, network, threads, min(clock), median(clock), min(processor))
+
+
+def write_video(path: Path) -> None:
+    """Two drawn faces that move before a grey wall."""
+    faces = [np.repeat(draw_face(label, subject=label, seed=0, size=FACE)[..., None], 3, 2) for label in (3, 5)]
+    writer = VideoWriter(path, 25.0)
+    for number in range(FRAMES):
+        frame = np.full((HEIGHT, WIDTH, 3), 190, np.uint8)
+        for face, left in zip(faces, (100 + 2 * number, 900 - 2 * number), strict=True):
+            frame[200 : 200 + FACE, left : left + FACE] = face
+        writer.write(frame)
+    writer.close()
+
+
+def through(reader: FaceReader, path: Path, copy: Path | None) -> None:
+    """What `predict.py` does with a video."""
+    tracker, records = FaceTracker(reader), JsonLines(io.StringIO(), reader.classes)
+    with open_video(path) as video:
+        writer = VideoWriter(copy, video.rate) if copy else None
+        for number, (seconds, frame) in enumerate(video.frames()):
+            faces = tracker.step(frame, seconds)
+            records.write(Record(video.name, faces, number, seconds))
+            drawn = draw_faces(frame, faces)
+            if writer:
+                writer.write(drawn)
+        if writer:
+            writer.close()
+
+
+if __name__ == "__main__":
+    run_cli(main)
