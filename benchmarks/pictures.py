@@ -28,9 +28,9 @@ from utils.pictures.tracking import FaceTracker
 from utils.pictures.video import VideoWriter, open_video
 from Visualization.labelled_faces import draw_faces
 
-WIDTH, HEIGHT, FRAMES = 1280, 720, 100
+WIDTH, HEIGHT, FRAMES = 1280, 720, 50
 FACE = 220  # pixels
-SINGLES = 200  # faces judged one by one, in each round
+SINGLES = 20  # faces judged one by one, in each round
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def main() -> None:
     """Measure, write, say."""
     parser = Parser("What one face and one frame of a video cost, from pixels to what is said of them.")
     parser.add_argument("--threads", type=int, default=2, help="of the video (default 2; a face has one)")
-    parser.add_argument("--rounds", type=int, default=5, help="of which the best counts (default 5)")
+    parser.add_argument("--rounds", type=int, default=10, help="of which the best counts (default 10)")
     parser.add_argument("--table", type=Path, default=Path("results/bench/pictures.csv"), help="where it is written")
     options = parser.parse_args()
     with FaceReader(detector=CASCADE) as reader, TemporaryDirectory() as folder:
@@ -61,7 +61,7 @@ def main() -> None:
             ("frame", options.threads, FRAMES, lambda: through(reader, video, None)),
             ("frame, drawn copy written", options.threads, FRAMES, lambda: through(reader, video, copy)),
         ]
-        costs = [measured(what, reader.path.stem, *job, rounds=options.rounds) for what, *job in jobs]
+        costs = [measured(reader.path.stem, *job, rounds=options.rounds) for job in jobs]
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(Cost)], lineterminator="\n")
     writer.writeheader()
@@ -70,8 +70,8 @@ def main() -> None:
     print(text.getvalue(), end="")
 
 
-def measured(what: str, network: str, threads: int, count: int, job: Callable[[], object], *, rounds: int) -> Cost:
-    """The cost of one of the ``count`` things that ``job`` does."""
+def measured(network: str, what: str, threads: int, count: int, job: Callable[[], object], *, rounds: int) -> Cost:
+    """What one costs of the ``count`` things that ``job`` does."""
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     job()
