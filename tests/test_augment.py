@@ -13,13 +13,13 @@ from utils.augment import (
     Affine,
     _drawn_affine,
     apply_affine,
-    normalized,
     size_in_epoch,
     training_batch,
     view_batch,
 )
 from utils.config import Config
-from utils.randomness import shuffled, stream_seed, uniforms
+from utils.normalizing import normalized
+from utils.randomness import coarse_uniforms, shuffled, stream_seed, uniforms
 
 RANDOM = np.random.default_rng(0)
 # Smooth pictures: where two programs round a coordinate differently, the pixels hardly differ.
@@ -245,6 +245,17 @@ def test_uniforms_are_the_published_mixing_function_on_64_bits():
         base = mix((sample + stream_seed(3, 5)) % 2**64)
         assert row == [(mix((base + k * 0x9E3779B97F4A7C15) % 2**64) >> 40) / 2**24 for k in (1, 2, 3, 4)]
     assert got.min() >= 0 and got.max() < 1
+
+
+def test_coarse_uniforms_are_spread_evenly_and_unlike_each_other():
+    got = coarse_uniforms(3, 5, torch.arange(5000), 101)
+    assert got.shape == (5000, 101) and got.dtype == torch.float32 and got.min() >= -0.5 and got.max() < 0.5
+    counts = torch.histc(got, 20, -0.5, 0.5)
+    assert (counts - 25_250).abs().max() < 800  # five standard deviations
+    correlation = torch.corrcoef(got.T) - torch.eye(101)
+    assert correlation.abs().max() < 0.08
+    torch.testing.assert_close(coarse_uniforms(3, 5, torch.arange(7, 9), 50), got[7:9, :50], rtol=0, atol=0)
+    assert (coarse_uniforms(3, 6, torch.arange(9), 101) != got[:9]).float().mean() > 0.99
 
 
 def test_stream_seeds_differ_and_fit_where_they_are_used():

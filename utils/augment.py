@@ -1,15 +1,15 @@
-"""From stored uint8 images to what a network sees: normalised, transformed as a whole batch, resized."""
+"""From stored uint8 images to what a network sees: transformed as a whole batch, normalised, resized."""
 
 import dataclasses
-import functools
 import math
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
 
-from models import model_info
 from utils.config import Config
+from utils.normalizing import as_floats, full_range, normalized, scaled
+from utils.photometric import grain, relit
 from utils.randomness import uniforms
 
 
@@ -59,14 +59,17 @@ def training_batch(images: torch.Tensor, samples: torch.Tensor, epoch: int, conf
     config = dataclasses.replace(config, image_size=size_in_epoch(config, epoch))
     if len(images) == 0:  # which no affine grid can be made for
         return torch.empty(0, config.in_channels, config.image_size, config.image_size, device=images.device)
-    pixels = normalized(images, config)
     if config.augment == "none":
-        return _fitted(pixels, config)
-    draws = uniforms(config.seed, epoch, samples, 11)
+        return _fitted(normalized(images, config), config)
+    draws = uniforms(config.seed, epoch, samples, 15)
+    pixels = relit(as_floats(images), draws[:, 11:14], config)
+    side, noise = pixels.shape[-1], None
+    if config.noise > 0:
+        noise = full_range(pixels, config) * grain(samples, epoch, side, draws[:, 14], config)
     affine = _drawn_affine(draws, config)
     if config.sharp > 0:
-        affine = _by_whole_pixels(affine, draws[:, 10] < config.sharp, pixels.shape[-1])
-    return _transformed(pixels, affine, config, erase=draws[:, 5:10])
+        affine = _by_whole_pixels(affine, draws[:, 10] < config.sharp, side)
+    return _transformed(scaled(pixels, config), affine, config, erase=draws[:, 5:10], noise=noise)
 
 
 def size_in_epoch(config: Config, epoch: int) -> int:
@@ -93,44 +96,7 @@ def view_batch(images: torch.Tensor, view: int, config: Config) -> torch.Tensor:
 
 def network_input(pixels: torch.Tensor, config: Config) -> torch.Tensor:
     """What a network sees of float32 [B, 1 or 3, H, W] (values 0 to 255, contiguous; overwritten): scaled, to size."""
-    return _fitted(_scaled(pixels, config), config)
-
-
-def normalized(images: torch.Tensor, config: Config) -> torch.Tensor:
-    """uint8 [B, H, W(, 3)] to float32 [B, 1 or 3, H, W], scaled as ``config.normalize`` says."""
-    pixels = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
-    return _scaled(pixels.to(torch.float32, memory_format=torch.contiguous_format), config)
-
-
-def _scaled(pixels: torch.Tensor, config: Config) -> torch.Tensor:
-    """Values 0 to 255 (contiguous; overwritten) as ``config.normalize`` says."""
-    if config.normalize == "per_image":
-        return _standardized(pixels)
-    pixels = pixels.div_(255)
-    if config.normalize == "imagenet":
-        mean, std = _imagenet_statistics(config.arch, pixels.device)
-        return (pixels - mean).div_(std)
-    return pixels
-
-
-@functools.cache  # moving them to a GPU at every step would keep it waiting
-def _imagenet_statistics(arch: str, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    facts = model_info(arch)
-    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (facts.mean, facts.std))
-    return mean, std
-
-
-def _standardized(pixels: torch.Tensor) -> torch.Tensor:
-    """Each image (values 0 to 255, contiguous; overwritten) by its own mean and standard deviation.
-
-    A norm reads the pixels once and vectorised; `Tensor.std` takes five times as long.
-    """
-    flat = pixels.flatten(1)
-    flat -= flat.mean(1, keepdim=True)
-    std = torch.linalg.vector_norm(flat, dim=1, keepdim=True) / math.sqrt(flat.shape[1] - 1)
-    # the constant keeps an all-black image, of which FER2013 has twelve, from becoming noise
-    flat /= std + 0.04 * 255
-    return pixels
+    return _fitted(scaled(pixels, config), config)
 
 
 def _drawn_affine(draws: torch.Tensor, config: Config) -> Affine:
@@ -162,12 +128,21 @@ def _by_whole_pixels(affine: Affine, chosen: torch.Tensor, side: int) -> Affine:
 
 
 def _transformed(
-    pixels: torch.Tensor, affine: Affine, config: Config, erase: torch.Tensor | None = None
+    pixels: torch.Tensor,
+    affine: Affine,
+    config: Config,
+    erase: torch.Tensor | None = None,
+    noise: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Classic order: resize, then transform. Fast order: transform at native size, then resize."""
+    """Classic order: resize, then transform. Fast order: transform at native size, then resize.
+
+    Noise is of native size and is added as late as that allows: interpolation would smooth it.
+    """
     if config.augment == "classic":
-        pixels = _resized(pixels, config.image_size)
+        pixels = _resized(pixels if noise is None else pixels + noise, config.image_size)
     pixels = apply_affine(pixels, affine)
+    if config.augment == "fast" and noise is not None:
+        pixels = pixels + noise
     if erase is not None and config.erase > 0:
         pixels = _erased(pixels, erase, config.erase)
     return _fitted(pixels, config)

@@ -193,6 +193,16 @@ class Config:
         most=1,
     )
     erase: float = setting(0.0, "chance that a random rectangle is blanked", least=0, most=1)
+    brightness: float = setting(
+        0.0, "most that is added to or taken from all pixels of an image, as a share of the range", least=0, most=1
+    )
+    contrast: float = setting(0.0, "largest change of an image's contrast, as a share", least=0, most=1)
+    blur: float = setting(
+        0.0, "largest standard deviation of a Gaussian blur, as a share of the side", least=0, most=0.5
+    )
+    noise: float = setting(
+        0.0, "largest standard deviation of noise from pixel to pixel, as a share of the range", least=0, most=1
+    )
     judge_test: bool = setting(
         True, "judge the test part when training has ended; false: it stays closed, for trial runs"
     )

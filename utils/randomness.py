@@ -41,10 +41,25 @@ def uniforms(seed: int, epoch: int, samples: torch.Tensor, draws: int) -> torch.
     Returns:
         float32 [B, draws] in [0, 1), on the device of ``samples``.
     """
-    base = _mix(samples + stream_seed(seed, epoch))
-    steps = torch.arange(1, draws + 1, device=samples.device) * _signed(_GOLDEN)
-    bits = (_mix(base[:, None] + steps) >> 40) & 0xFFFFFF  # the 24 bits that a float32 holds exactly
+    bits = (_hashes(seed, epoch, samples, draws) >> 40) & 0xFFFFFF  # the 24 bits that a float32 holds exactly
     return bits.float() / 2**24
+
+
+def coarse_uniforms(seed: int, epoch: int, samples: torch.Tensor, draws: int) -> torch.Tensor:
+    """The same for thousands of draws that need not be fine: steps of 2**-16, four of them from one hash.
+
+    Returns:
+        float32 [B, draws] in [-0.5, 0.5), on the device of ``samples``.
+    """
+    parts = _hashes(seed, epoch, samples, -(-draws // 4)).view(torch.int16)
+    return parts[:, :draws].float() / 2**16
+
+
+def _hashes(seed: int, epoch: int, samples: torch.Tensor, count: int) -> torch.Tensor:
+    """int64 [B, count], of all 64 bits."""
+    base = _mix(samples + stream_seed(seed, epoch))
+    steps = torch.arange(1, count + 1, device=samples.device) * _signed(_GOLDEN)
+    return _mix(base[:, None] + steps)
 
 
 def shuffled(seed: int, epoch: int, count: int) -> torch.Tensor:
