@@ -305,6 +305,35 @@ def test_switches_switch_off():
     assert any(mirrored) and any(same) and all(a or b for a, b in zip(mirrored, same, strict=True))
 
 
+def mirrored_in(config: Config, epoch: int, count: int = 400) -> np.ndarray:
+    """bool [count]: which images of a slope from black to white are mirrored."""
+    slope = torch.arange(0, 240, 5, dtype=torch.uint8).expand(count, 48, 48)
+    batch = training_batch(slope, torch.arange(count), epoch, config)[:, 0]
+    return (batch[:, :, 0] > batch[:, :, -1]).all(1).numpy()
+
+
+def test_alternating_flips_begin_at_random_and_then_take_turns():
+    config = dataclasses.replace(CLASSIC, augment="fast", rotation=0.0, flip_mode="alternate")
+    epochs = [mirrored_in(config, epoch) for epoch in range(5)]
+    assert abs(epochs[0].mean() - 0.5) < 0.1
+    for epoch in (1, 3):
+        np.testing.assert_array_equal(epochs[epoch], ~epochs[0])
+    for epoch in (2, 4):
+        np.testing.assert_array_equal(epochs[epoch], epochs[0])
+    assert 0.3 < (mirrored_in(dataclasses.replace(config, seed=1), 0) != epochs[0]).mean() < 0.7
+    assert not mirrored_in(dataclasses.replace(config, flip=False), 0).any()
+    np.testing.assert_array_equal(mirrored_in(dataclasses.replace(config, flip_mode="random"), 0), epochs[0])
+
+
+def test_random_flips_are_drawn_anew_and_nothing_else_depends_on_how_images_are_flipped():
+    first, second = (mirrored_in(dataclasses.replace(CLASSIC, augment="fast", rotation=0.0), epoch) for epoch in (0, 1))
+    assert 0.3 < (first != second).mean() < 0.7
+    still = dataclasses.replace(FAST, flip=False)
+    alternating = dataclasses.replace(still, flip_mode="alternate")
+    batches = [training_batch(FACES, torch.arange(6), 1, config) for config in (still, alternating)]
+    torch.testing.assert_close(*batches, rtol=0, atol=0)
+
+
 def test_a_share_of_the_images_is_moved_by_whole_pixels_and_stays_sharp():
     config = dataclasses.replace(FAST, image_size=48, normalize="none", sharp=0.4)
     noise = torch.randint(0, 256, (1000, 48, 48), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)

@@ -62,6 +62,8 @@ def training_batch(images: torch.Tensor, samples: torch.Tensor, epoch: int, conf
     if config.augment == "none":
         return _fitted(normalized(images, config), config)
     draws = uniforms(config.seed, epoch, samples, 15)
+    if config.flip_mode == "alternate":
+        draws[:, 0] = _alternating(samples, epoch, config.seed)
     pixels = relit(as_floats(images), draws[:, 11:14], config)
     side, noise = pixels.shape[-1], None
     if config.noise > 0:
@@ -97,6 +99,16 @@ def view_batch(images: torch.Tensor, view: int, config: Config) -> torch.Tensor:
 def network_input(pixels: torch.Tensor, config: Config) -> torch.Tensor:
     """What a network sees of float32 [B, 1 or 3, H, W] (values 0 to 255, contiguous; overwritten): scaled, to size."""
     return _fitted(scaled(pixels, config), config)
+
+
+def _alternating(samples: torch.Tensor, epoch: int, seed: int) -> torch.Tensor:
+    """float32 [B] in [0, 1): below and above one half in turn, epoch by epoch; where an image begins is drawn.
+
+    So a network sees an image and its mirror image equally often, instead of one of them several times in a row
+    (Jordan, 94 % on CIFAR-10 in 3.29 seconds, 2024).
+    """
+    first = uniforms(seed, 0, samples, 1)[:, 0]
+    return (first + (epoch % 2) / 2) % 1
 
 
 def _drawn_affine(draws: torch.Tensor, config: Config) -> Affine:

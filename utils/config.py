@@ -182,6 +182,11 @@ class Config:
         choices=("none", "classic", "fast"),
     )
     flip: bool = setting(True, "mirror half of the training images")
+    flip_mode: str = setting(
+        "random",
+        "which half: drawn anew in every epoch (random), or drawn once and then the other half in turn (alternate)",
+        choices=("random", "alternate"),
+    )
     rotation: float = setting(30.0, "largest rotation, in degrees", least=0, most=180)
     shift: float = setting(0.0, "largest shift, as a share of the side", least=0, most=0.5)
     scale: float = setting(0.0, "largest change of scale, as a share", least=0, most=0.9)
