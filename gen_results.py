@@ -19,7 +19,8 @@ from utils.splits import Split, load_every, load_splits
 
 # The settings that decide which images stand in which part: runs that share them share the data.
 OF_THE_DATA = (
-    *("dataset", "data_path", "crop", "taxonomy", "label_source", "ferplus_path", "ferplus_policy", "ferplus_parts"),
+    *("dataset", "data_path", "crop", "taxonomy"),
+    *("label_source", "ferplus_path", "ferplus_policy", "ferplus_parts", "ferplus_weight"),
     *("protocol", "folds", "val_subjects", "split_seed", "split_file", "sample_faces", "sample_seed"),
     *("image_size", "in_channels", "num_classes", "cache_dir", "drop_copies", "corrections"),
 )

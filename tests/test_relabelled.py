@@ -107,12 +107,38 @@ def test_soft_labels_are_the_shares_of_the_votes_and_for_training_alone(data, po
     assert found.val.soft is None and found.test.soft is None
 
 
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_blended_targets_are_the_label_and_the_votes_and_the_label_alone_where_there_are_none(data, policy, weight):
+    own = split(data)
+    found = split(data, "label_source=ferplus_blend", f"ferplus_weight={weight}", f"ferplus_policy={policy}")
+    assert found.train.ids == own.train.ids and (found.train.labels == own.train.labels).all()
+    assert found.train.soft.dtype == np.float32
+    np.testing.assert_allclose(found.train.soft.sum(1), 1, rtol=1e-6)
+    for row, (label, counts, *_) in enumerate(ROWS):
+        one_hot = np.eye(7)[FER2013_CLASSES.index(label)]
+        if row in (9, 10):  # contempt or no face wins
+            np.testing.assert_allclose(found.train.soft[row], one_hot)
+            continue
+        counted = np.array([counts[COLUMN[name]] for name in FER2013_CLASSES], dtype=float)
+        if policy == "majority":
+            counted[counted == 1] = 0
+        expected = (1 - weight) * one_hot + weight * counted / counted.sum()
+        np.testing.assert_allclose(found.train.soft[row], expected, rtol=1e-6)
+    for name in ("val", "test"):
+        assert found.parts()[name].fingerprint() == own.parts()[name].fingerprint()
+        assert found.parts()[name].soft is None
+    assert f"with {weight:.0%} FER+ vote distributions in the targets, policy {policy}" in found.protocol
+
+
 def test_data_that_are_learned_from_otherwise_have_another_fingerprint(data):
     prints = {split(data).train.fingerprint()}
     for source in ("ferplus", "ferplus_soft"):
         for policy in POLICIES:
             prints.add(split(data, f"label_source={source}", f"ferplus_policy={policy}").train.fingerprint())
-    assert len(prints) == 5
+    for weight in (0.3, 0.5):
+        prints.add(split(data, "label_source=ferplus_blend", f"ferplus_weight={weight}").train.fingerprint())
+    assert len(prints) == 7
     hard, soft = (split(data, f"label_source={source}").train for source in ("ferplus", "ferplus_soft"))
     assert hard.ids == soft.ids and (hard.labels == soft.labels).all()
 

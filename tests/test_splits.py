@@ -117,7 +117,7 @@ def test_drawn_faces_of_any_protocol_are_the_same_faces():
 
 
 @pytest.mark.parametrize("dataset", ["sample", "jaffe", "ckplus", "folder"])
-@pytest.mark.parametrize("source", ["ferplus", "ferplus_soft"])
+@pytest.mark.parametrize("source", ["ferplus", "ferplus_soft", "ferplus_blend"])
 def test_votes_of_ferplus_are_for_fer2013_alone(tmp_path, dataset, source):
     message = refused(dataset, tmp_path, "protocol=kfold", f"label_source={source}")
     assert message == f"label_source {source}: FER+ has votes on fer2013; this run reads {dataset}"

@@ -27,8 +27,12 @@ class Config:
     )
     label_source: str = setting(
         "own",
-        "fer2013: its own labels, FER+ labels, or in training the distribution of the FER+ votes",
-        choices=("own", "ferplus", "ferplus_soft"),
+        "fer2013: its own labels, FER+ labels, in training the distribution of the FER+ votes, or its own labels and "
+        "in training a blend of them with that distribution",
+        choices=("own", "ferplus", "ferplus_soft", "ferplus_blend"),
+    )
+    ferplus_weight: float = setting(
+        0.5, "ferplus_blend: share of the target that is FER+'s, where it has votes on the classes", least=0, most=1
     )
     ferplus_path: str = setting("saved/data/ferplus", "folder or file that holds the FER+ votes")
     ferplus_policy: str = setting(
@@ -38,7 +42,9 @@ class Config:
         choices=("plurality", "majority"),
     )
     ferplus_parts: str = setting(
-        "all", "parts that get FER+ labels; train: the others keep FER2013's", choices=("all", "train")
+        "all",
+        "ferplus, ferplus_soft: parts that get FER+ labels; train: the others keep FER2013's",
+        choices=("all", "train"),
     )
     protocol: str = setting(
         "official",

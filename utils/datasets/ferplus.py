@@ -46,12 +46,18 @@ def relabelled(split: Split, config: Config) -> Split:
     Args:
         split: as `read_fer2013` returns it.
         config: ``label_source``: with ``ferplus_soft`` the images of the train part also carry the distribution of
-            their votes, which is then learned from; ``ferplus_parts``: whether validation and test are relabelled too.
+            their votes, which is then learned from; with ``ferplus_blend`` they carry a blend of it with their own
+            label, and no image is dropped and no label changed; ``ferplus_parts``: whether validation and test are
+            relabelled too.
 
     Raises:
         UserError: no readable votes, or votes that do not belong to these images.
     """
     votes = read_ferplus(Path(config.ferplus_path))
+    if config.label_source == "ferplus_blend":
+        text = f"{split.protocol}; learned from with {config.ferplus_weight:.0%} FER+ vote distributions in the targets"
+        train = _blended(split.train, votes, config)
+        return dataclasses.replace(split, train=train, protocol=f"{text}, policy {config.ferplus_policy}")
     soft = config.label_source == "ferplus_soft"
     parts = {
         name: _relabelled(part, votes, config.ferplus_policy, soft and name == "train")
@@ -164,6 +170,17 @@ def _relabelled(faces: Faces, votes: Votes, policy: str, soft: bool) -> Faces:
     kept = (shares.sum(1) > 0) & (labels != DROPPED)
     relabelled_faces = dataclasses.replace(faces, labels=labels, soft=shares.astype(np.float32) if soft else None)
     return relabelled_faces.take(kept)
+
+
+def _blended(faces: Faces, votes: Votes, config: Config) -> Faces:
+    """All of ``faces`` with targets of which ``config.ferplus_weight`` parts are FER+'s and the rest their own label.
+
+    Where FER+ has no distribution, the label is the target.
+    """
+    own = np.eye(len(faces.classes))[faces.labels]
+    shares = ferplus_soft(votes_on(votes, faces), config.ferplus_policy)
+    weight = config.ferplus_weight * shares.sum(1, keepdims=True)  # 0 where there is none
+    return dataclasses.replace(faces, soft=((1 - weight) * own + weight * shares).astype(np.float32))
 
 
 def _counted(votes: Votes, policy: str) -> np.ndarray:
