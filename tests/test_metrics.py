@@ -9,11 +9,13 @@ from scipy.stats import binomtest
 from sklearn import metrics as sk
 
 from utils.metrics import (
+    class_f1,
     confusion_matrix,
     expected_calibration_error,
     log_loss,
     macro_f1,
     mcnemar,
+    precision,
     recall,
     score,
     wilson,
@@ -89,6 +91,22 @@ def test_wilson_interval_has_the_published_values(correct, total, low, high):
     assert wilson(correct, total) == pytest.approx((low, high), abs=5e-5)
     reference = binomtest(correct, total).proportion_ci(method="wilson")
     assert wilson(correct, total) == pytest.approx((reference.low, reference.high), abs=1e-12)
+
+
+def test_figures_of_each_class_agree_with_scikit_learn():
+    probabilities, targets = made_up(classes=5)
+    predicted = probabilities.argmax(1)
+    matrix = confusion_matrix(predicted, targets, 5)
+    expected = sk.precision_recall_fscore_support(targets, predicted, labels=range(5))
+    for ours, theirs in zip((precision, recall, class_f1), expected[:3], strict=True):
+        np.testing.assert_allclose(ours(matrix), theirs)
+
+
+def test_a_class_without_images_or_never_named_has_no_figure():
+    matrix = np.array([[3, 0, 1], [0, 0, 0], [2, 0, 4]])
+    assert np.isnan(precision(matrix)).tolist() == np.isnan(class_f1(matrix)).tolist() == [False, True, False]
+    never_named = np.array([[3, 0], [2, 0]])
+    assert np.isnan(precision(never_named)[1]) and class_f1(never_named)[1] == 0
 
 
 def slow_calibration_error(probabilities: np.ndarray, targets: np.ndarray, bins: int) -> float:

@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from utils.errors import UserError
 from utils.metrics import log_loss
-from utils.predictions import softmax
+from utils.predictions import Predictions, softmax
 
+_LEAST = 1e-12  # of a probability, before its logarithm is taken
 _GOLDEN = (5**0.5 - 1) / 2
 
 
@@ -52,3 +54,39 @@ def unsure_below(probabilities: np.ndarray, targets: np.ndarray) -> float:
     worth = np.where(last_of_its_kind, worth, -len(targets) - 1)
     best = len(worth) - 1 - int(np.argmax(worth[::-1]))
     return float(confidence[order[best]])
+
+
+def at_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """float64, the same shape [N, C]: what the softmax would be of logits divided by ``temperature``."""
+    return softmax(np.log(np.maximum(probabilities, _LEAST)) / temperature)
+
+
+def calibrated(validation: Predictions, test: Predictions) -> tuple[np.ndarray, list[float]]:
+    """Probabilities for ``test`` after a temperature fitted on ``validation``, both over all their views.
+
+    In a run of folds each has its own temperature: what validates in one fold is tested in another, so that one for
+    all would have been fitted on images that it is judged by.
+
+    Returns:
+        (float64 [N, C], the temperatures of the folds in their order, or the only one).
+
+    Raises:
+        UserError: only one of the two is of folds, or of other ones.
+    """
+    before, known = test.probabilities(), validation.probabilities()
+    of_test, of_validation = _folds(test), _folds(validation)
+    after, temperatures = np.empty_like(before), []
+    for fold in np.unique(of_test):
+        own = of_validation == fold
+        if not own.any():
+            raise UserError(f"{test.meta.get('run')}: fold {fold + 1} of the test part has no validation part")
+        logits = np.log(np.maximum(known[own], _LEAST))
+        temperatures.append(fit_temperature(logits, validation.targets[own]))
+        after[of_test == fold] = at_temperature(before[of_test == fold], temperatures[-1])
+    return after, temperatures
+
+
+def _folds(predictions: Predictions) -> np.ndarray:
+    """int64 [N]: the fold of each image, 0 where there are none."""
+    of_fold = predictions.meta.get("fold_of") or {}
+    return np.array([of_fold.get(identity, 0) for identity in predictions.ids])

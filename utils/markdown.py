@@ -1,6 +1,7 @@
 """The committed dumps of one data set as the tables of the README."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -33,7 +34,8 @@ def results_text(runs: Runs, folder: str, configs: Path) -> str:
     folded = any("fold_of" in test.meta for _, test in runs.values())
     lines = _folds_lines(runs) if folded else _official_lines(runs)
     apart = honest(runs)
-    commands = [_command(runs[name][1], configs) for name in (*apart, *(n for n in runs if n not in apart))]
+    ordered = [runs[name][1] for name in (*apart, *(n for n in runs if n not in apart))]
+    commands = [command_of(test.meta["config"], configs) for test in ordered]
     for average, named in ((best_average(runs)[1], ""), (mixed_average(runs), " --name ensemble_random")):
         if average is not None and "members" in average.meta:
             dumps = " ".join(f"{folder}/{name}.test.npz" for name in average.meta["members"])
@@ -220,9 +222,8 @@ def _cost(test: Predictions) -> tuple[str, str]:
     )
 
 
-def _command(test: Predictions, configs: Path) -> str:
+def command_of(wanted: Mapping[str, Any], configs: Path) -> str:
     """What was typed: the shipped settings file nearest to the run's settings, and what differs from it."""
-    wanted = test.meta["config"]
     best: tuple[int, str, list[str]] | None = None
     for path in sorted([*configs.glob("*_config.json"), *configs.glob("zoo/*.json")]):
         shipped = asdict(load_config(path))
@@ -231,4 +232,4 @@ def _command(test: Predictions, configs: Path) -> str:
             best = len(changes), f"configs/{path.relative_to(configs)}", changes
     assert best is not None
     program = PROGRAMS.get(wanted["dataset"], "main_fer.py")
-    return " ".join([f"python {program} --config", best[1], *best[2]])
+    return " ".join([f"python {program} --config", best[1], *map(shlex.quote, best[2])])

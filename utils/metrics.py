@@ -82,11 +82,20 @@ def recall(matrix: np.ndarray) -> np.ndarray:
     return np.where(counts > 0, np.diag(matrix) / np.maximum(counts, 1), np.nan)
 
 
-def macro_f1(matrix: np.ndarray) -> float:
-    """Mean over the classes that occur of 2 TP / (2 TP + FP + FN)."""
+def precision(matrix: np.ndarray) -> np.ndarray:
+    """float64 [C]: share of the images called by each class's name that are of it; NaN for a name never given."""
+    return recall(matrix.T)
+
+
+def class_f1(matrix: np.ndarray) -> np.ndarray:
+    """float64 [C]: 2 TP / (2 TP + FP + FN) of each class; NaN for an empty class."""
     hits, called, there = np.diag(matrix), matrix.sum(0), matrix.sum(1)
-    occur = there > 0
-    return float(np.mean(2 * hits[occur] / (called + there)[occur]))
+    return np.where(there > 0, 2 * hits / np.maximum(called + there, 1), np.nan)
+
+
+def macro_f1(matrix: np.ndarray) -> float:
+    """Mean of `class_f1` over the classes that occur."""
+    return float(np.nanmean(class_f1(matrix)))
 
 
 def expected_calibration_error(probabilities: np.ndarray, targets: np.ndarray, bins: int = 15) -> float:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from utils.agreement import dual_scores, human_agreement
-from utils.calibration import fit_temperature
+from utils.calibration import at_temperature, fit_temperature
 from utils.datasets.ferplus import Votes
 from utils.ensemble import greedy
 from utils.metrics import Scores, mcnemar, score, wilson
-from utils.predictions import Predictions, softmax
+from utils.predictions import Predictions
 from utils.variants import (
     Members,
     Variant,
@@ -68,7 +68,7 @@ class Study:
     @property
     def calibrated(self) -> np.ndarray:
         """float64 [N, C]: the same after `temperature`."""
-        return softmax(np.log(np.maximum(self.average, 1e-12)) / self.temperature)
+        return at_temperature(self.average, self.temperature)
 
 
 def study(validation: Sequence[Predictions], test: Sequence[Predictions], names: Sequence[str]) -> Study:
