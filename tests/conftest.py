@@ -46,6 +46,7 @@ SMALL = (
     "precision=fp32",
     "channels_last=off",
     "threads=1",
+    "report_page=false",
 )
 
 # Three folds of drawn persons, a second each; small batches, so that an epoch has an inside.
@@ -144,7 +145,7 @@ def _unpacked_fer2013(packed: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def finished_folds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     """A run of folds as a user starts it: the folder, the run's name, what it said. Who changes it takes a copy."""
     folder = tmp_path_factory.mktemp("folds")
-    done = start(folder, "main_fer.py", *FOLDED)
+    done = start(folder, "main_fer.py", *FOLDED, "report_page=true")
     assert done.returncode == 0, done.stderr
     (run,) = (path.name for path in (folder / "saved" / "checkpoints").iterdir())
     return folder, run, done.stdout

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"models": 0, "utils": 1, "trainers": 2, "Visualization": 3, "benchmarks": 3}
 # Arrays in, figures out: leaves of the top floor that anyone may use.
-LEAVES = {"Visualization.figures", "Visualization.people", "Visualization.style", "Visualization.saving"}
+LEAVES = {f"Visualization.{name}" for name in ("figures", "people", "ensembles", "explanations", "style", "saving")}
 ELSEWHERE = {"tests", "saved", "results", ".venv"}
 
 
@@ -120,14 +120,18 @@ def test_no_star_imports():
 
 
 def test_nothing_catches_everything():
-    """A bare except or `except Exception` hides bugs; BaseException is caught only to be raised elsewhere."""
-    offences(
-        f"{path}:{node.lineno}"
+    """A bare except or `except Exception` hides bugs; BaseException is caught only to be raised elsewhere.
+
+    One place may: when a training has ended well, no bug in its report's page makes it a failure.
+    """
+    found = [
+        path.as_posix()
         for path, tree in TREES.items()
         for node in ast.walk(tree)
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or "Exception" in ast.unparse(node.type).split("."))
-    )
+    ]
+    assert found == ["trainers/outcome.py"]
 
 
 def is_constant(node: ast.expr | None, value: object) -> bool:

@@ -3,11 +3,12 @@
 import dataclasses
 import json
 import sys
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
 from utils.config import Config
-from utils.errors import MachineError
+from utils.errors import MachineError, UserError
 from utils.files import write_atomically
 from utils.pooling import spread, spread_text
 from utils.predictions import Predictions, save_predictions
@@ -56,11 +57,28 @@ def publish(files: RunFiles, config: Config, parts: Mapping[str, Predictions], c
         write_atomically(files.report, json.dumps(report, indent=2).encode())
     except MachineError as error:
         print(error, file=sys.stderr)
+    if config.report_page:
+        _write_page(files, parts)
     print(_what_next(files, config, checkpoints, list(parts)[-1]))
 
 
+def _write_page(files: RunFiles, parts: Mapping[str, Predictions]) -> None:
+    """The report as a page for the browser. Whatever goes wrong is said, and fails no training that has gone well."""
+    try:
+        # captum, which draws its maps, takes seconds to import: not at the start of every training
+        from utils.pages.material import material_of
+        from utils.pages.page import write_report
+
+        write_report([material_of(files, parts)], files.page)
+    except UserError as error:
+        print(f"no report: {error}", file=sys.stderr)
+    except Exception:  # noqa: BLE001 - the one place where even a bug must not decide how a run ends
+        traceback.print_exc()
+        print(f"no report; python report.py {files.name} tries again", file=sys.stderr)
+
+
 def _what_next(files: RunFiles, config: Config, checkpoints: str, last: str) -> str:
-    pictures = [("curves", files.curves), ("each person", files.persons)]
+    pictures = [("curves", files.curves), ("each person", files.persons), ("report", files.page)]
     also = "".join(f"{name:18s}{path}\n" for name, path in pictures if path.is_file())
     return f"""
 checkpoint        {checkpoints}

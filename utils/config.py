@@ -250,15 +250,19 @@ class Config:
     checkpoint_dir: str = setting("saved/checkpoints", "best and last checkpoint of each run")
     results_dir: str = setting("saved/results", "dumped predictions")
     figures_dir: str = setting("saved/confusion_matrices", "confusion matrices")
+    report_page: bool = setting(True, "write the run's report, a page for the browser, when it has ended")
 
 
 # What a run resolves or where it lies, rather than what was asked for.
 NOT_TYPED = (
     *("device", "channels_last", "data_path", "cache_dir"),
-    *("log_dir", "checkpoint_dir", "results_dir", "figures_dir"),
+    *("log_dir", "checkpoint_dir", "results_dir", "figures_dir", "report_page"),
 )
 # A resumed run keeps its settings; only where it runs and where its data lie may change.
-MAY_CHANGE = ("data_path", "cache_dir", "checkpoint_dir", "device", "threads", "num_workers", "distributed")
+MAY_CHANGE = (
+    *("data_path", "cache_dir", "checkpoint_dir", "device", "threads", "num_workers", "distributed"),
+    "report_page",
+)
 FIELDS = {f.name: f for f in dataclasses.fields(Config)}
 
 

@@ -71,6 +71,11 @@ class RunFiles:
         """The picture of how well each person is recognised."""
         return self.figures / f"{self.name}.persons.png"
 
+    @property
+    def page(self) -> Path:
+        """The same as a page for the browser, with pictures."""
+        return self.results / f"{self.name}.report.html"
+
     def prepare(self) -> None:
         """Make the folders that results go to, so that a refusal comes before a training and not after it.
 
