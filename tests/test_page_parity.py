@@ -15,10 +15,11 @@ from utils.labels import FER2013_CLASSES
 from utils.shipped import network_path
 
 ACROSS = 20
-# Faces that lie on a sheet as squares of this page's picture, judged by the page: probabilities, row by row.
-JUDGED = """async ([side, count, across]) => {
-    const squares = Array.from({ length: count }, (_, i) => (
-        { left: (i % across) * side, top: Math.floor(i / across) * side, side }));
+MARGIN = 2  # around a drawn face, like its edge: what is scaled down is made of pixels beyond its edge too
+# Faces that lie on a sheet as squares of the page's picture, judged by the page: probabilities, row by row.
+JUDGED = """async ([cell, margin, count, across]) => {
+    const squares = Array.from({ length: count }, (_, i) => ({ left: (i % across) * cell + margin,
+        top: Math.floor(i / across) * cell + margin, side: cell - 2 * margin }));
     const seen = await recognizeSquares(page.show.picture, squares, page.classifier);
     return seen.map(({ probabilities }) => [...probabilities]);
 }"""
@@ -29,8 +30,8 @@ def recognizer() -> Recognizer:
     return Recognizer(network_path(None, load_config(None)), device="cpu", precision="fp32")
 
 
-def in_the_page(tab, faces: np.ndarray) -> np.ndarray:
-    """Probabilities float64 [N, C] of faces uint8 [N, S, S], put before the page as sheets of many."""
+def in_the_page(tab, faces: np.ndarray, margin: int = 0) -> np.ndarray:
+    """Probabilities float64 [N, C] of faces uint8 [N, S, S] without their margin, which the page sees on sheets."""
     side, rows = faces.shape[1], 1600 // faces.shape[1]
     found = []
     for start in range(0, len(faces), ACROSS * rows):
@@ -44,14 +45,15 @@ def in_the_page(tab, faces: np.ndarray) -> np.ndarray:
             page.show.put(picture, picture.width, picture.height, "sheet");
         }"""
         tab.evaluate(put, b64encode(page.png(grid)).decode())
-        found.append(np.array(tab.evaluate(JUDGED, [side, len(part), ACROSS])))
+        found.append(np.array(tab.evaluate(JUDGED, [side, margin, len(part), ACROSS])))
     return np.concatenate(found)
 
 
 def scaled(faces: np.ndarray, size: int) -> np.ndarray:
-    return np.stack(
-        [np.asarray(Image.fromarray(face).resize((size, size), Image.Resampling.BILINEAR)) for face in faces]
-    )
+    """What Pillow makes of faces without their margin."""
+    box = (MARGIN, MARGIN, faces.shape[2] - MARGIN, faces.shape[1] - MARGIN)
+    pictures = map(Image.fromarray, faces)
+    return np.stack([np.asarray(one.resize((size, size), Image.Resampling.BILINEAR, box)) for one in pictures])
 
 
 def require_same(here: np.ndarray, there: np.ndarray) -> None:
@@ -62,11 +64,12 @@ def require_same(here: np.ndarray, there: np.ndarray) -> None:
 def test_drawn_faces_are_judged_as_in_python(tab, recognizer):
     classes = len(FER2013_CLASSES)
     faces = np.stack([draw_face(number % classes, subject=number, seed=7, size=75) for number in range(504)])
-    expected = recognizer.probabilities(scaled(faces, recognizer.config.image_size))
-    require_same(in_the_page(tab, faces), expected)
+    faces = np.pad(faces, [(0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)], mode="edge")
+    expected = recognizer.probabilities(scaled(faces, recognizer.config.image_size), views=1)
+    require_same(in_the_page(tab, faces, MARGIN), expected)
 
 
 def test_fer2013_is_judged_as_in_python(tab, recognizer, real_data, tmp_path):
     test = read_fer2013(real_data("fer2013"), tmp_path).test
     assert test is not None
-    require_same(in_the_page(tab, test.images[:]), recognizer.probabilities(test.images))
+    require_same(in_the_page(tab, test.images[:]), recognizer.probabilities(test.images, views=1))

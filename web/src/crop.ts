@@ -50,29 +50,33 @@ export function cropped(
   const rows = down[size - 1].to - top;
   const pixels = picture.getImageData(left, top, columns, rows).data;
   const result = new Float32Array(channels * size * size);
-  const plane = new Float32Array(columns * rows);
-  const narrow = new Float32Array(size * rows);
+  const plane = new Uint8Array(columns * rows);
+  const narrow = new Uint8Array(size * rows);
   for (let channel = 0; channel < channels; channel++) {
     takeChannel(pixels, channels === 1 ? undefined : channel, plane);
     for (let y = 0; y < rows; y++) {
       for (let x = 0; x < size; x++) {
-        narrow[y * size + x] = Math.round(weighted(plane, across[x], y * columns - left, 1));
+        narrow[y * size + x] = weighted(plane, across[x], y * columns - left, 1);
       }
     }
     for (let y = 0; y < size; y++) {
       for (let x = 0; x < size; x++) {
-        result[(channel * size + y) * size + x] = Math.round(weighted(narrow, down[y], x - top * size, size));
+        result[(channel * size + y) * size + x] = weighted(narrow, down[y], x - top * size, size);
       }
     }
   }
   return result;
 }
 
+// Pillow's fixed point: halves are frequent, and would otherwise be rounded the other way now and then.
+const BITS = 22;
+
 /** The pixels that one pixel of the result is made of: `from` up to, not including, `to`, with their shares. */
 interface Span {
   from: number;
   to: number;
-  shares: Float32Array;
+  /** In 2^-BITS. */
+  shares: Int32Array;
 }
 
 /** For each pixel of the result a triangle over its place, as wide as the scale asks for. */
@@ -85,14 +89,14 @@ function spans(start: number, side: number, size: number, limit: number): Span[]
     const last = Math.floor(centre + reach + 0.5);
     const from = clamp(first, limit);
     const to = clamp(last - 1, limit) + 1;
-    const shares = new Float32Array(to - from);
-    let sum = 0;
-    for (let x = first; x < last; x++) {
-      const share = Math.max(0, 1 - Math.abs(x + 0.5 - centre) / reach);
-      shares[clamp(x, limit) - from] += share;
-      sum += share;
+    const places = Array.from({ length: last - first }, (_, k) => first + k);
+    const weights = places.map((x) => Math.max(0, 1 - Math.abs((x - centre + 0.5) * (1 / reach))));
+    const all = weights.reduce((sum, weight) => sum + weight);
+    const shares = new Int32Array(to - from);
+    for (const [k, x] of places.entries()) {
+      shares[clamp(x, limit) - from] += Math.floor(0.5 + weights[k] * (1 / all) * 2 ** BITS);
     }
-    return { from, to, shares: shares.map((share) => share / sum) };
+    return { from, to, shares };
   });
 }
 
@@ -100,14 +104,15 @@ function clamp(place: number, limit: number): number {
   return Math.min(limit - 1, Math.max(0, place));
 }
 
-function weighted(values: Float32Array, span: Span, offset: number, step: number): number {
-  let sum = 0;
+/** The weighted mean of a span, rounded: 0 to 255. */
+function weighted(values: Uint8Array, span: Span, offset: number, step: number): number {
+  let sum = 2 ** (BITS - 1);
   for (let i = 0; i < span.shares.length; i++) sum += span.shares[i] * values[offset + (span.from + i) * step];
-  return sum;
+  return Math.min(255, sum >> BITS);
 }
 
 /** One colour of canvas bytes, or their grey. */
-function takeChannel(rgba: Uint8ClampedArray, channel: number | undefined, into: Float32Array): void {
+function takeChannel(rgba: Uint8ClampedArray, channel: number | undefined, into: Uint8Array): void {
   for (let i = 0, p = 0; i < into.length; i++, p += 4) {
     into[i] =
       channel === undefined
