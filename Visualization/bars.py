@@ -42,7 +42,7 @@ def recall_figure(matrix: np.ndarray, classes: Sequence[str], intervals: Sequenc
     if matrix.shape != (count, count) or len(intervals) != count or not matrix.sum():
         raise ValueError(f"a matrix of shape {matrix.shape} and {len(intervals)} intervals for {count} classes")
     totals, right = matrix.sum(1), np.diag(matrix)
-    there = np.flatnonzero(totals)
+    there = np.flatnonzero(totals).tolist()
     share = 100 * right / np.maximum(totals, 1)
     rows = [
         Bar(
@@ -53,7 +53,7 @@ def recall_figure(matrix: np.ndarray, classes: Sequence[str], intervals: Sequenc
         )
         for c in sorted(there, key=lambda c: -share[c])
     ]
-    rows += [Bar(classes[c], 0.0, "no images") for c in np.flatnonzero(totals == 0)]
+    rows += [Bar(classes[c], 0.0, "no images") for c in np.flatnonzero(totals == 0).tolist()]
     label = "images called by their class, with 95% interval; line: mean of the classes"
     return bars_figure(rows, title, subtitle, label, line=float(share[there].mean()), percent=True)
 

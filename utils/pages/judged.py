@@ -137,8 +137,8 @@ def calibration_section(material: Material, level: int) -> Html:
     """Whether its probabilities can be believed, before and after a temperature fitted on validation."""
     title, dump = "Whether it means what it says", material.judged
     if material.validation is None:
-        before = score(dump.probabilities(), dump.targets)
-        text = f"Expected calibration error {before.ece:.3f}; nothing else is here to fit a temperature on."
+        ece = score(dump.probabilities(), dump.targets).ece
+        text = f"Expected calibration error {ece:.3f}; nothing else is here to fit a temperature on."
         return section(title, missing(text), level=level)
     after, temperatures = calibrated(material.validation, dump)
     before = dump.probabilities()

@@ -144,7 +144,7 @@ def _refuse_odd(dump: Predictions, name: str) -> None:
 
 def _histories(files: RunFiles) -> dict[str, Epochs]:
     """The rows of ``metrics.csv`` of the run, or of each of its folds."""
-    found = {}
+    found: dict[str, Epochs] = {}
     for path in [files.logs / "metrics.csv", *sorted(files.logs.glob("fold-*/metrics.csv"))]:
         if path.is_file():
             rows = read_table(path, _COLUMNS)
