@@ -22,6 +22,7 @@ from Visualization.style import (
 )
 
 _TILE = 192  # pixels of a face in a sheet: 1 inch at the resolution that figures are saved in
+_ACROSS = 6  # faces of a grid beside each other
 _STRONGEST = 0.8  # how much of the face the strongest colour hides
 _LINE = 0.5  # the line runs where a map has this share of its maximum, so that it reads without colour
 _HEAT = "cividis"  # even steps of lightness, for a printer and for colour-blind eyes
@@ -162,6 +163,37 @@ def masks_figure(
     ]
     note = "light: much. Input and output of a stage share one scale, its mask has its own"
     return tiles_figure(np.array(tiles), kinds, ["", *(name for name, _ in stages)], title, subtitle, note)
+
+
+def captioned_faces_figure(images: Sequence[np.ndarray], captions: Sequence[str], title: str, subtitle: str) -> Figure:
+    """A grid of faces, each over its caption.
+
+    Args:
+        images: R faces, uint8 [H, W] or [H, W, 3], of any sizes.
+        captions: R texts of one line or more, of some 20 letters each.
+        title: one line or more in bold.
+        subtitle: a quieter line below it.
+
+    Raises:
+        ValueError: no faces, or another number of captions.
+    """
+    if not len(images) or len(images) != len(captions):
+        raise ValueError(f"{len(captions)} captions for {len(images)} faces")
+    columns = min(_ACROSS, len(images))
+    rows = -(-len(images) // columns)
+    lines = max(caption.count("\n") for caption in captions) + 1
+    width = max(1.3 * columns, 4.0)
+    with style():
+        figure = Figure(figsize=(width, (1.3 + 0.16 * lines) * rows + 0.8), layout="constrained")
+        for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
+            axes = figure.add_subplot(rows, columns, place + 1)
+            axes.imshow(_face(image, _TILE))
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.spines[:].set_visible(False)
+            axes.set_xlabel(plain(caption), loc="left", fontsize=SMALL, labelpad=3)
+        head(figure, title, subtitle)
+    return figure
 
 
 def head(figure: Figure, title: str, subtitle: str) -> None:

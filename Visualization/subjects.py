@@ -18,7 +18,7 @@ from utils.labels import FER2013_CLASSES, TITLES, canonical
 from utils.shipped import network_path
 from utils.splits import load_every, load_splits
 
-DRAWN_SIDE, DRAWN_SEED = 192, 0
+DRAWN_SIDE, DRAWN_SEED, MOST_DRAWN = 192, 0, 100
 PARTS = ("train", "val", "test")
 
 
@@ -97,7 +97,8 @@ def chosen_subjects(options: Namespace, each: int = 1) -> Subjects:
 
     Args:
         options: what a parser with `add_options` has read.
-        each: where no --index is given, how many faces of each class, the first ones; all photos in any case.
+        each: where no --index is given, how many faces of each class, the first ones; all photos in any case, and at
+            most `MOST_DRAWN` drawn people.
 
     Raises:
         UserError: no such run, image, part or index, options that exclude each other, or data of other classes.
@@ -123,10 +124,19 @@ def chosen_subjects(options: Namespace, each: int = 1) -> Subjects:
     return _asked(recognizer, source, images[taken], [names[i] for i in taken], labels[taken])
 
 
+def require_labels(subjects: Subjects) -> None:
+    """Raises:
+    UserError: the true class of a face is not known, so nothing can be said of mistakes.
+    """
+    if (subjects.labels < 0).any():
+        where = f"{subjects.source}: nobody knows their classes"
+        raise UserError(f"{where}; name a part with --split, a data set with --on, or leave out --image")
+
+
 def _drawn(recognizer: Recognizer, wanted: Sequence[int] | None, each: int) -> Subjects:
     """Drawn faces by number: expression N % 7 of person N // 7."""
     count = len(FER2013_CLASSES)
-    numbers = list(wanted) if wanted else list(range(count * each))
+    numbers = list(wanted) if wanted else list(range(count * min(each, MOST_DRAWN)))
     if min(numbers) < 0:
         raise UserError(f"--index {min(numbers)}: faces are counted from 0")
     pairs = [(number // count, number % count) for number in numbers]
