@@ -51,17 +51,17 @@ def test_refused_camera_is_told(browser, site):
 
 def test_name_on_video_changes_only_for_a_reason(tab):
     """A class must lead by a tenth before it is named, and the threshold be crossed by a twentieth."""
-    steps = """(steps) => {
+    steps = """([steps, unsureBelow]) => {
         const box = { left: 0, top: 0, side: 10 };
         let before = [];
         return steps.map(first => {
-            const now = read(box, box, new Float32Array([first, 1 - first]), 0.6);
-            before = [{ ...now, ...follow(before, now, 0.6) }];
+            const now = read(box, box, new Float32Array([first, 1 - first]), unsureBelow);
+            before = [{ ...now, ...follow(before, now, unsureBelow) }];
             return [before[0].named, before[0].sure];
         });
     }"""
-    assert tab.evaluate(steps, [0.9, 0.5, 0.45, 0.55]) == [[0, True]] * 4  # flickers about the middle
-    said = tab.evaluate(steps, [0.9] + [0.1] * 12)
+    assert tab.evaluate(steps, [[0.9, 0.5, 0.45, 0.55], 0.6]) == [[0, True]] * 4  # flickers about the middle
+    said = tab.evaluate(steps, [[0.9] + [0.1] * 12, 0.7])
     assert said[0] == [0, True] and said[-1] == [1, True]
     names = [name for name, _ in said]
     assert names == sorted(names) and any(not sure for _, sure in said)  # once over, by way of unsure
