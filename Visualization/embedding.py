@@ -36,9 +36,8 @@ def embedding_figure(
             colour, mark = _COLOURS[label % len(_COLOURS)], _MARKS[label % len(_MARKS)]
             own = labels == label
             for part, face in ((own & right, colour), (own & ~right, "none")):
-                axes.scatter(
-                    *points[part].T, s=20, marker=mark, facecolors=face, edgecolors=colour, linewidths=0.9, alpha=0.85
-                )
+                x, y = points[part].T
+                axes.scatter(x, y, s=20, marker=mark, facecolors=face, edgecolors=colour, linewidths=0.9, alpha=0.85)
             share = f"{short(classes[label])}: {right[own].sum():,} of {own.sum():,} right"
             axes.plot([], [], mark, color=colour, label=plain(share))
         axes.set_xticks([])

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     worst = worst_mistakes(subjects.probabilities, subjects.labels)
     if not len(worst):
         raise UserError(f"{subjects.title}: no mistake on {len(subjects.labels)} faces ({subjects.source})")
-    shown = worst[: max(1, options.most)]
+    shown = worst[: max(1, options.most)].tolist()
     title = f"{subjects.title}: the {len(shown)} worst of {len(worst):,} mistakes"
     note = f"{subjects.source}, {len(subjects.labels):,} faces, one view; lowest probability of the true class first"
     file = sheet_file(None, "mistakes", subjects)
