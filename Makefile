@@ -14,7 +14,7 @@ lint: .venv/ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	if [ -d web/node_modules ]; then npm run --silent check --prefix web; fi
+	if [ -f web/node_modules/done ]; then npm run --silent check --prefix web; fi
 
 results: .venv/ready ## every number in the README, from the committed dumps
 	$(BIN)/python make_results.py
@@ -29,8 +29,9 @@ web: page ## the page that judges faces in a browser: builds it and serves it on
 page: web/made/done ## the same without serving it: web/dist, for any static host
 	cd web && npm run --silent build
 
-page-if-node: # the tests of the page are skipped where there is no node
-	@if command -v npm >/dev/null; then $(MAKE) web/made/done; else echo "no npm: the page is not tested"; fi
+page-if-node: # the tests of the page are skipped where npm or its packages cannot be had
+	@if command -v npm >/dev/null && $(MAKE) web/node_modules/done; then $(MAKE) web/made/done; \
+	else echo "no npm, or no packages for it: the page is not tested"; fi
 
 web/made/done: $(wildcard web/*.py models/pretrained/*.safetensors) export.py utils/shipped.py web/node_modules/done .venv/ready-page
 	$(BIN)/python web/prepare.py

@@ -30,8 +30,8 @@ def chromium() -> str:
     if not shutil.which("node"):
         pytest.skip("the page's tests need node")
     for part in ("node_modules", "made"):
-        if not (WEB / part).is_dir():
-            pytest.skip(f"web/{part} is not there: make web/made/done")
+        if not (WEB / part / "done").is_file():
+            pytest.skip(f"web/{part} is not there or not complete: make page")
     found = next(filter(None, map(shutil.which, CHROMIUMS)), None)
     if found is None:
         pytest.skip("the page's tests need Chromium")
