@@ -101,7 +101,7 @@ class FaceReader:
             UserError: not an image.
             ValueError: an array of another type or shape; or this reader has been closed.
         """
-        image = read_photo(Path(picture)) if isinstance(picture, str | Path) else as_rgb(picture)
+        image = read_photo(Path(picture)) if isinstance(picture, str | Path) else as_rgb(checked(picture))
         return self.read_in(image, self.finder.find(image))
 
     def read_in(self, image: np.ndarray, boxes: Sequence[Box]) -> list[Face]:
@@ -121,7 +121,7 @@ class FaceReader:
             ValueError: arrays of another type or shape; or this reader has been closed.
         """
         side = self._side()
-        return self._judged([resized(as_rgb(crop), side) for crop in crops])
+        return self._judged([resized(checked(crop), side) for crop in crops])
 
     def reading(self, probabilities: np.ndarray) -> Reading:
         """float [C] as a `Reading`: its best class is named unless that is less probable than ``unsure_below``."""
@@ -146,14 +146,14 @@ class FaceReader:
         return SOURCES[config.dataset].side or config.image_size
 
     def _judged(self, crops: Sequence[np.ndarray]) -> list[Reading]:
-        """Readings of uint8 [side, side, 3] each."""
+        """Readings of uint8 [side, side] or [side, side, 3] each."""
         recognizer = self._open()
         if not crops:
             return []
-        images = np.stack(crops)
-        if recognizer.config.in_channels == 1 or not SOURCES[recognizer.config.dataset].colour:
-            images = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in images])
-        logits = predict(recognizer.model, images, recognizer.config, views=1)[0]
+        config = recognizer.config
+        coloured = config.in_channels == 3 and SOURCES[config.dataset].colour
+        images = np.stack([as_rgb(crop) if coloured else _as_grey(crop) for crop in crops])
+        logits = predict(recognizer.model, images, config, views=1)[0]
         return [self.reading(row) for row in softmax(logits / self.trust.temperature)]
 
     def _open(self) -> Recognizer:
@@ -162,13 +162,23 @@ class FaceReader:
         return self._recognizer
 
 
-def as_rgb(image: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] of uint8 [H, W] or [H, W, 3].
+def checked(image: np.ndarray) -> np.ndarray:
+    """``image`` itself.
 
     Raises:
-        ValueError: another type or shape, or no pixel.
+        ValueError: not uint8 [H, W] or [H, W, 3], or without a pixel.
     """
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.size == 0 or not (image.ndim == 2 or image.ndim == 3 and image.shape[2] == 3):
         raise ValueError(f"image is {image.dtype} {image.shape}; expected uint8 [H, W] or [H, W, 3]")
+    return image
+
+
+def as_rgb(image: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3] of uint8 [H, W] or [H, W, 3]."""
     return np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image
+
+
+def _as_grey(image: np.ndarray) -> np.ndarray:
+    """uint8 [H, W] of the same, by the weights of ITU-R 601."""
+    return image if image.ndim == 2 else np.asarray(Image.fromarray(image).convert("L"))
