@@ -209,7 +209,7 @@ def test_the_report_of_folds_tells_each_fold_and_person(finished_folds):
     assert f"{run}.report.html" in said
     rows = Outline(text).rows
     folds = rows.index(["fold", "chosen epoch", "training", "accuracy on test"]) + 1
-    assert [row[0] for row in rows[folds : folds + 3]] == ["1", "2", "3"]
+    assert [row[0] for row in rows[folds : folds + 3]] == ["fold-01", "fold-02", "fold-03"]
     assert "Recognised worst" in text and "3 temperatures" in text
 
 
