@@ -29,16 +29,16 @@ web: page ## the page that judges faces in a browser: builds it and serves it on
 page: web/made/done ## the same without serving it: web/dist, for any static host
 	cd web && npm run --silent build
 
-page-if-node: # the tests of the page are skipped where npm or its packages cannot be had
-	@if command -v npm >/dev/null && $(MAKE) web/node_modules/done; then $(MAKE) web/made/done; \
-	else echo "no npm, or no packages for it: the page is not tested"; fi
+page-if-node: # tests in a browser are skipped where npm or its packages cannot be had
+	@if command -v npm >/dev/null && $(MAKE) web/node_modules/done tests/browser/node_modules/done; \
+	then $(MAKE) web/made/done; else echo "no npm, or no packages for it: nothing is tested in a browser"; fi
 
 web/made/done: $(wildcard web/*.py models/pretrained/*.safetensors) export.py utils/shipped.py web/node_modules/done .venv/ready-page
 	$(BIN)/python web/prepare.py
 	touch $@
 
-web/node_modules/done: web/package-lock.json
-	cd web && npm ci --silent
+%/node_modules/done: %/package-lock.json
+	npm ci --silent --prefix $*
 	touch $@
 
 .venv/ready: requirements.txt
@@ -60,4 +60,4 @@ web/node_modules/done: web/package-lock.json
 	touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache web/node_modules web/made web/dist
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache web/node_modules web/made web/dist tests/browser/node_modules

@@ -14,7 +14,7 @@ from utils.cli import Parser, run_cli
 from utils.config import load_config
 from utils.datasets.faces import Split
 from utils.errors import UserError
-from utils.export.facts import Calibration, facts_of, own_data, own_dump
+from utils.export.facts import facts_of, own_data
 from utils.export.judge import Judge
 from utils.export.parity import ExportedFile, drawn, judged, parity, to_size
 from utils.export.torch_file import TorchFile, traced
@@ -22,6 +22,7 @@ from utils.files import machine_errors, write_atomically
 from utils.inference import Recognizer, predict
 from utils.predictions import softmax
 from utils.shipped import network_path
+from utils.trust import Trust, own_dump, trusted_by
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 
@@ -42,13 +43,13 @@ def main() -> None:
     dumps = {part: own_dump(recognizer, part) for part in ("val", "test")}
     if dumps["val"] is None and split is not None:
         dumps["val"] = recognizer.predict(split, "val", views=1)
-    calibration = Calibration.of(recognizer, dumps["val"])
-    judge = Judge(recognizer.model, recognizer.config, calibration.temperature)
-    facts = facts_of(recognizer, calibration, judge.maps_at, dumps)
+    trust = trusted_by(dumps["val"], recognizer)
+    judge = Judge(recognizer.model, recognizer.config, trust.temperature)
+    facts = facts_of(recognizer, trust, judge.maps_at, dumps)
 
     program = traced(judge)
     file = TorchFile(program) if options.format == "torch" else _onnx_file(program, judge.outputs)
-    facts |= {"parity": _proof(file, recognizer, calibration, split, options.images)}
+    facts |= {"parity": _proof(file, recognizer, trust, split, options.images)}
     if options.int8:
         assert split is not None
         file, found = _in_8_bits(program, judge.outputs, file, recognizer, split)
@@ -58,16 +59,14 @@ def main() -> None:
     print(f"{target}: {target.stat().st_size / 1e6:.2f} MB")
 
 
-def _proof(
-    file: ExportedFile, recognizer: Recognizer, calibration: Calibration, split: Split | None, count: int
-) -> dict[str, Any]:
+def _proof(file: ExportedFile, recognizer: Recognizer, trust: Trust, split: Split | None, count: int) -> dict[str, Any]:
     """That ``file`` says what the network says, of ``count`` drawn faces and as many validation images."""
     config = recognizer.config
     parts = {"drawn": drawn(count, config)}
     if split is not None:
         parts["validation"] = to_size(split.val.images[:count], config)
     images = np.concatenate(list(parts.values()))
-    expected = softmax(predict(recognizer.model, images, config)[0] / np.float64(calibration.temperature))
+    expected = softmax(predict(recognizer.model, images, config)[0] / np.float64(trust.temperature))
     found = parity(expected, judged(file.judge, images))
     told = " and ".join(f"{len(part)} {name}" for name, part in parts.items())
     differ = f"probabilities differ by at most {found.max_abs_difference:.1e}, {found.flips} flips"

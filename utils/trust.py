@@ -30,12 +30,17 @@ class Trust:
 def trust_of(recognizer: Recognizer) -> Trust:
     """What is known of a network, by its dump of validation.
 
-    Only the clean view is looked at, which is what single faces are judged by.
-
     Raises:
         UserError: that dump is damaged.
     """
-    validation = own_dump(recognizer, "val")
+    return trusted_by(own_dump(recognizer, "val"), recognizer)
+
+
+def trusted_by(validation: Predictions | None, recognizer: Recognizer) -> Trust:
+    """What ``validation``, where there is any, says of the network that it was judged by.
+
+    Only the clean view is looked at, which is what single faces are judged by.
+    """
     if validation is None:
         return Trust(1.0, None, known=False)
     logits, targets = validation.logits[0], validation.targets
