@@ -1,6 +1,7 @@
 """One training step against written-out formulas; what is not finite never reaches the weights."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -347,22 +348,31 @@ def test_gradients_of_several_passes_are_those_of_one(linear, size):
     torch.testing.assert_close(weights(split.model), weights(whole.model), rtol=1e-5, atol=1e-6)
 
 
-def small_memory(learner: Learner, most: int) -> list[int]:
+def on_cuda() -> None:
+    raise torch.OutOfMemoryError("out of memory")
+
+
+def on_a_processor() -> None:
+    torch.empty(2**60)  # more than any machine has: torch's own refusal
+
+
+def small_memory(learner: Learner, most: int, refuse: Callable[[], None] = on_cuda) -> list[int]:
     """Let memory suffice for ``most`` images in one pass; the returned list grows by the passes tried."""
     tried: list[int] = []
 
     def pass_through(module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
         tried.append(len(inputs[0]))
         if len(inputs[0]) > most:
-            raise torch.OutOfMemoryError("out of memory")
+            refuse()
 
     learner.model.register_forward_pre_hook(pass_through)
     return tried
 
 
-def test_the_pass_is_halved_until_memory_suffices_and_the_step_is_the_same(linear):
+@pytest.mark.parametrize("refuse", [on_cuda, on_a_processor])
+def test_the_pass_is_halved_until_memory_suffices_and_the_step_is_the_same(linear, refuse):
     whole, halved = linear(), linear(micro_batch=40)
-    tried = small_memory(halved, 12)
+    tried = small_memory(halved, 12, refuse)
     images, labels = batch(40)
     one, several = whole.train_step(images, labels, 0, 0), halved.train_step(images, labels, 0, 0)
     assert tried == [40, 20, 10, 10, 10, 10] and halved.micro_batch == 10
@@ -372,9 +382,10 @@ def test_the_pass_is_halved_until_memory_suffices_and_the_step_is_the_same(linea
     assert tried[6:] == [10, 10, 10, 10]
 
 
-def test_without_a_choice_the_message_says_what_fits(linear):
+@pytest.mark.parametrize("refuse", [on_cuda, on_a_processor])
+def test_without_a_choice_the_message_says_what_fits(linear, refuse):
     learner = linear()
-    small_memory(learner, 12)
+    small_memory(learner, 12, refuse)
     before = weights(learner.model)
     with pytest.raises(TrainingError, match=r"^out of memory with 40 images of 8 px.*; 10 fit: micro_batch=10 "):
         learner.train_step(*batch(40), 0, 0)

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -214,6 +215,16 @@ def test_nan_on_validation_never_becomes_the_best(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="epoch 1: .*validation are not finite"):
         trainer.validate()
     assert not trainer.files.best.exists()
+
+
+@pytest.mark.parametrize("refuse", [lambda: torch.empty(2**60), lambda: np.empty(2**50)])
+def test_memory_that_runs_out_outside_a_step_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuse: Callable[[], object]
+) -> None:
+    monkeypatch.setattr("trainers.trainer.predict", lambda *_, **__: refuse())
+    with pytest.raises(TrainingError, match="^epoch 1: out of memory with batch_size 32 at 24 px; try half$") as caught:
+        trainer_in(tmp_path).fit()
+    assert caught.value.exit_code == 3
 
 
 def test_a_log_that_cannot_be_written_does_not_stop_training(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from utils.mixing import mixed
 from utils.norms import refit_norms
 from utils.optim import AveragedWeights, Plateau, build_optimizer, learning_rate
 from utils.randomness import stream_seed
-from utils.runtime import autocast, memory_format, placed
+from utils.runtime import autocast, memory_format, one_memory_error, placed
 from utils.sam import uphill
 from utils.sync_norm import over_team
 from utils.transfer import begin_with, find_origin, not_compared
@@ -197,10 +197,11 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         loss, hits = torch.zeros((), device=images.device), torch.zeros((), device=images.device)
         try:
-            for some, wanted in zip(images.tensor_split(passes), targets.tensor_split(passes), strict=True):
-                if len(some) or self.config.sync_batchnorm:  # else nothing to learn from, nothing to tell the norms
-                    more_loss, more_hits = self._forward_and_back(some, wanted, total)
-                    loss, hits = loss + more_loss, hits + more_hits
+            with one_memory_error():
+                for some, wanted in zip(images.tensor_split(passes), targets.tensor_split(passes), strict=True):
+                    if len(some) or self.config.sync_batchnorm:  # else nothing to learn from or to tell the norms
+                        more_loss, more_hits = self._forward_and_back(some, wanted, total)
+                        loss, hits = loss + more_loss, hits + more_hits
         except torch.OutOfMemoryError:
             self.optimizer.zero_grad(set_to_none=True)
             return None

@@ -23,7 +23,7 @@ from utils.metrics import Scores, confusion_matrix, score
 from utils.optim import Plateau
 from utils.predictions import softmax
 from utils.runs import RunFiles
-from utils.runtime import StopRequest, environment
+from utils.runtime import StopRequest, environment, one_memory_error
 from utils.seen import seen_in
 from utils.transfer import check_unseen
 from Visualization.figures import training_curves_figure
@@ -89,9 +89,10 @@ class Trainer:
         self.log.rewrite(self.progress.history)
         self.learner.agree()
         try:
-            while not self.progress.finished:
-                self.train_epoch()
-                self.validate()
+            with one_memory_error():
+                while not self.progress.finished:
+                    self.train_epoch()
+                    self.validate()
         except Interrupted as stop:
             self._save(self.files.last)
             where = f"epoch {self.progress.epoch + 1}, step {self.progress.step}"

@@ -21,6 +21,8 @@ from utils.probe import arithmetic, threads_that_pay
 
 # Images in a step where batch_size is "auto"
 AUTO_BATCH = 128
+# In what torch says when memory runs out, where it has no error of its own for that: on a processor, and on mps.
+_MEMORY_RAN_OUT = ("can't allocate memory", "not enough memory", "out of memory")
 
 
 def resolve(config: Config, say: Callable[[str], None] = lambda _: None) -> Config:
@@ -147,6 +149,21 @@ def environment() -> dict[str, str | int]:
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "processors": processors(),
     }
+
+
+@contextlib.contextmanager
+def one_memory_error() -> Iterator[None]:
+    """Let memory that runs out within the block be one error, whatever the device.
+
+    Raises:
+        torch.OutOfMemoryError: which torch itself raises on CUDA only.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, MemoryError) or any(text in str(error) for text in _MEMORY_RAN_OUT):
+            raise torch.OutOfMemoryError(str(error)) from error
+        raise
 
 
 class StopRequest:
