@@ -227,6 +227,21 @@ def test_memory_that_runs_out_outside_a_step_is_one_line(
     assert caught.value.exit_code == 3
 
 
+def test_a_run_that_found_no_memory_goes_on_in_more_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Interrupted):
+        trainer_in(tmp_path, stop=StopAfter(2)).fit()
+    config = config_in(tmp_path, "micro_batch=8")
+    sizes: list[int] = []
+    plain = Learner._forward_and_back
+    monkeypatch.setattr(
+        Learner,
+        "_forward_and_back",
+        lambda self, images, *more: sizes.append(len(images)) or plain(self, images, *more),
+    )
+    files = experiment.resume("run", config, ["micro_batch"])
+    assert max(sizes) == 8 and load_checkpoint(files.last).config.micro_batch == 8
+
+
 def test_a_log_that_cannot_be_written_does_not_stop_training(tmp_path: Path) -> None:
     trainer = trainer_in(tmp_path, "max_epoch_num=2")
     trainer.log.close()

@@ -258,10 +258,10 @@ NOT_TYPED = (
     *("device", "channels_last", "data_path", "cache_dir"),
     *("log_dir", "checkpoint_dir", "results_dir", "figures_dir", "report_page"),
 )
-# A resumed run keeps its settings; only where it runs and where its data lie may change.
+# A resumed run keeps its settings; only where it runs, in how many passes, and where its data lie may change.
 MAY_CHANGE = (
-    *("data_path", "cache_dir", "checkpoint_dir", "device", "threads", "num_workers", "distributed"),
-    "report_page",
+    *("data_path", "cache_dir", "checkpoint_dir"),
+    *("device", "threads", "num_workers", "micro_batch", "distributed", "report_page"),
 )
 FIELDS = {f.name: f for f in dataclasses.fields(Config)}
 

@@ -17,7 +17,7 @@ from utils.splits.protocols import GROUPED
 # Settings in which the two runs may differ: how images are dealt out, names, and what a machine chooses for itself.
 FREE = (
     *("protocol", "folds", "val_subjects", "split_seed", "split_file"),
-    *("model_name", "init_from", "precision", "compile", "micro_batch", *MAY_CHANGE),
+    *("model_name", "init_from", "precision", "compile", *MAY_CHANGE),
 )
 
 
