@@ -16,7 +16,7 @@ import torch
 from conftest import SMALL, command, environment, start
 
 from trainers import experiment
-from trainers.learner import Learner
+from trainers.learner import Learner, StepResult
 from trainers.logs import RunLog
 from trainers.trainer import Trainer, newest_intact
 from utils.checkpoint import Checkpoint, load_checkpoint, network, rebuild_model, save_checkpoint
@@ -59,6 +59,10 @@ class StopAfter(StopRequest):
             raise Interrupted(signal.SIGTERM)
 
 
+class KilledError(Exception):
+    """What nothing is prepared for, as `kill -9`."""
+
+
 def weights_of(checkpoint: Checkpoint) -> list[torch.Tensor]:
     assert checkpoint.ema is not None
     tensors = [*checkpoint.model.values(), *checkpoint.ema.values()]
@@ -99,6 +103,29 @@ def test_resume_is_the_same_as_never_stopped(whole: Trainer, tmp_path: Path) -> 
         second.resume(checkpoint)
         second.fit()
         assert_same_run(whole.files, second.files)
+
+
+def test_a_run_killed_in_mid_epoch_goes_on_from_within_it(
+    whole: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainers.trainer.SECONDS_BETWEEN_SAVES_INSIDE", -1)
+    killed = trainer_in(tmp_path)
+    plain = killed.learner.train_step
+
+    def train_step(images: torch.Tensor, labels: torch.Tensor, epoch: int, step: int) -> StepResult:
+        if (epoch, step) == (1, 3):
+            raise KilledError
+        return plain(images, labels, epoch, step)
+
+    monkeypatch.setattr(killed.learner, "train_step", train_step)
+    with pytest.raises(KilledError):
+        killed.fit()
+    second = trainer_in(tmp_path)
+    checkpoint, _ = newest_intact(second.files)
+    assert (checkpoint.epoch, checkpoint.step) == (1, 3) and checkpoint.progress["seconds"] > 0
+    second.resume(checkpoint)
+    second.fit()
+    assert_same_run(whole.files, second.files)
 
 
 # Settings of a recipe that are off by default; all of them together, with an epoch that has an inside.

@@ -31,6 +31,8 @@ from Visualization.saving import save_figure
 
 # An epoch on a few hundred images is over sooner than it is written down; a kill may cost this much work.
 SECONDS_BETWEEN_SAVES = 10
+# Within an epoch it may cost this much: a save between two steps keeps them waiting.
+SECONDS_BETWEEN_SAVES_INSIDE = 600
 # Looking at a loss makes an accelerator wait; one that is not finite is noticed this much later.
 STEPS_BETWEEN_LOOKS = 50
 
@@ -119,6 +121,7 @@ class Trainer:
                     progress.step += 1
                     if self.learner.looks_at_each or progress.step % STEPS_BETWEEN_LOOKS == 0:
                         self._read_steps()
+                        started = self._save_inside(started)
                     bar.advance(result.images, progress.loss_sum / max(1, progress.seen))
                     self._check_stop()
         finally:
@@ -193,6 +196,19 @@ class Trainer:
         if self.learner.micro_batch != self.config.micro_batch:
             self.config = dataclasses.replace(self.config, micro_batch=self.learner.micro_batch)
             self.log.say(f"memory ran out: {self.config.micro_batch} images in one pass from here on")
+
+    def _save_inside(self, started: float) -> float:
+        """Save in mid-epoch where the steps since ``started`` took long; returns since when they count from here on.
+
+        Called when all steps have been read, so that none was not finite. The leading process decides for itself:
+        to save, it need not speak with the others.
+        """
+        now = time.monotonic()
+        if now - started <= SECONDS_BETWEEN_SAVES_INSIDE:
+            return started
+        self.progress.seconds += now - started
+        self._save(self.files.last)
+        return now
 
     def _check_stop(self) -> None:
         """Raises:
