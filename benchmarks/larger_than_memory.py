@@ -2,10 +2,13 @@
 
 Both go through `TrainingBatches`, as in training, prepared ahead by a thread, turn by turn in one process: the same
 images from an array in memory and from a file on disk; then a sparse file of the given size, larger than what memory
-has left. Prints images/s, the ratio, and how much memory of its own the process took.
+has left. Prints images/s, the ratio, and how much memory of its own the process took. One stream is alive at a time,
+and its first batches are not timed: a thread that prepares ahead while another stream is measured would take processors
+from that one, and would have batches ready when its own turn comes.
 """
 
 import argparse
+import contextlib
 import statistics
 import tempfile
 import time
@@ -22,6 +25,7 @@ from utils.files import write_atomically
 from utils.runtime import environment
 
 SIDE, BATCH, ROUNDS = 224, 64, 7
+BEFORE = 4  # batches of a stream before it is timed: more than are prepared ahead
 CLASSES = tuple("abcdefg")
 RESULTS = Path("results/bench/larger_than_memory.csv")
 
@@ -51,13 +55,10 @@ def _measured(folder: Path, arguments: argparse.Namespace) -> Iterator[dict[str,
     resident = np.random.default_rng(0).integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8)
     np.save(folder / "warm.npy", resident)
     mapped = np.load(folder / "warm.npy", mmap_mode="c")
+    steps = max(1, arguments.images // BATCH)
     for augment in ("none", "fast"):
-        memory, disk = _stream(resident, augment), _stream(mapped, augment)
-        steps = max(1, arguments.images // BATCH)
-        pairs = [(_rate(memory, steps), _rate(disk, steps)) for _ in range(1 + ROUNDS)][1:]
+        pairs = [[_rate(s, augment, steps, number) for s in (resident, mapped)] for number in range(1 + ROUNDS)][1:]
         ratio = statistics.median(b / a for a, b in pairs)
-        memory.close()
-        disk.close()
         yield {
             "set": f"{arguments.warm:g} GB, page cache warm",
             "augment": augment,
@@ -66,40 +67,43 @@ def _measured(folder: Path, arguments: argparse.Namespace) -> Iterator[dict[str,
             "ratio": f"{ratio:.3f}",
             "own_memory_GB": "",
         }
-    del memory, disk, resident, mapped
+    del resident, mapped
     before = _own_memory()
     count = int(arguments.gigabytes * 1e9 / (3 * SIDE**2))
     large = np.lib.format.open_memmap(folder / "large.npy", "w+", np.uint8, (count, SIDE, SIDE, 3))
-    stream = _stream(large, "none")
-    rates = [_rate(stream, steps) for _ in range(1 + ROUNDS)][1:]
-    stream.close()
+    rate = _rate(large, "none", ROUNDS * steps, 0)  # of one stream, which reads no image twice
     yield {
         "set": f"{arguments.gigabytes:g} GB, sparse, first read",
         "augment": "none",
         "memory_img_s": "",
-        "disk_img_s": f"{statistics.median(rates):.0f}",
+        "disk_img_s": f"{rate:.0f}",
         "ratio": "",
         "own_memory_GB": f"{(_own_memory() - before) / 1e9:.2f}",
     }
 
 
-def _stream(images: np.ndarray, augment: str) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
-    """Endless batches, as a training asks for them, prepared ahead by a thread."""
+def _stream(images: np.ndarray, augment: str, epoch: int) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
+    """Endless batches from ``epoch`` on, as a training asks for them, prepared ahead by a thread."""
     labels = np.arange(len(images)) % len(CLASSES)
     faces = Faces(images, labels, [""] * len(images), None, CLASSES)
     config = Config(image_size=SIDE, batch_size=BATCH, augment=augment, num_workers=1)
     batches = TrainingBatches(faces, config, torch.device("cpu"))
-    epoch = 0
     while True:
         yield from batches.epoch(epoch)
         epoch += 1
 
 
-def _rate(stream: Iterator[tuple[torch.Tensor, torch.Tensor]], steps: int) -> float:
-    start = time.perf_counter()
-    for _ in range(steps):
-        next(stream)
-    return steps * BATCH / (time.perf_counter() - start)
+def _rate(images: np.ndarray, augment: str, steps: int, number: int) -> float:
+    """Images/s of a stream that lives for this round alone; every ``number`` draws other images, for all streams alike.
+
+    As nothing is done with a batch, the next one is waited for: what is timed is how fast they are prepared.
+    """
+    with contextlib.closing(_stream(images, augment, number)) as stream:
+        for _ in range(BEFORE):
+            next(stream)
+        start = time.perf_counter()
+        count = sum(len(next(stream)[1]) for _ in range(steps))
+        return count / (time.perf_counter() - start)
 
 
 def _own_memory() -> int:
