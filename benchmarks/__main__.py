@@ -25,7 +25,7 @@ from benchmarks.cases import (
     equal_loss_jobs,
     import_commands,
 )
-from benchmarks.job import ROOT, data_there
+from benchmarks.job import ROOT, data_there, results_folder
 from benchmarks.measure import Found, largest_difference, losses_of, machine_state, rows_of, run_case
 from benchmarks.pacer import WARM_UP
 from benchmarks.programs import ensemble_command, first_step, seconds_of
@@ -92,9 +92,7 @@ def main() -> None:
     wanted = arguments.only or every
     if wrong := [name for name in wanted if name not in every]:
         raise UserError(f"--only: no case '{wrong[0]}'; there are {', '.join(every)}")
-    # what is not the whole set, or not in earnest, does not replace the results of a whole one
-    whole = not (arguments.only or arguments.smoke)
-    folder = Path(arguments.out or ROOT / ("results/bench" if whole else "saved/results/bench"))
+    folder = Path(arguments.out or results_folder(whole=not (arguments.only or arguments.smoke)))
     rounds = arguments.rounds or (1 if ways.smoke else 5)
     bench = Bench(ways, rounds, folder / f"{ways.device}.csv")
     facts = _facts(ways, rounds)

@@ -94,6 +94,11 @@ class Job:
         return shuffled(0, epoch, len(faces)).tolist()
 
 
+def results_folder(whole: bool) -> Path:
+    """Where results go; those of a part, or of tiny numbers, do not replace those of the whole measurement."""
+    return ROOT / ("results/bench" if whole else "saved/results/bench")
+
+
 def data_there() -> str:
     """``"fer2013"`` where its pictures lie in saved/data, else ``"sample"``: faces drawn by this project."""
     return "fer2013" if FER2013.exists() else "sample"

@@ -9,6 +9,7 @@ from that one, and would have batches ready when its own turn comes.
 
 import argparse
 import contextlib
+import math
 import statistics
 import tempfile
 import time
@@ -18,36 +19,57 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.job import ROOT, results_folder
 from utils.batches import TrainingBatches
+from utils.cli import Parser, run_cli
 from utils.config import Config
 from utils.datasets.faces import Faces
-from utils.files import write_atomically
+from utils.errors import UserError
+from utils.files import machine_errors, write_atomically
 from utils.runtime import environment
 
 SIDE, BATCH, ROUNDS = 224, 64, 7
 BEFORE = 4  # batches of a stream before it is timed: more than are prepared ahead
 CLASSES = tuple("abcdefg")
-RESULTS = Path("results/bench/larger_than_memory.csv")
+RESULTS = "larger_than_memory.csv"
+LEAST = {"gigabytes": 0.01, "warm": 0.01, "images": BATCH, "threads": 1}
 
 
 def main() -> None:
-    """Measure, print and write ``results/bench/larger_than_memory.csv``."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    """Measure, print and write ``results/bench/larger_than_memory.csv`` (other sizes: saved/results/bench)."""
+    parser = Parser((__doc__ or "").splitlines()[0])
     parser.add_argument("--gigabytes", type=float, default=20, help="size of the sparse file (20)")
     parser.add_argument("--warm", type=float, default=1, help="size of the set that fits into memory (1)")
     parser.add_argument("--images", type=int, default=1024, help="images in a round (1024)")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--folder", default="saved/data", help="where the files are made, and deleted again")
+    parser.add_argument(
+        "--folder", type=Path, default=ROOT / "saved" / "data", help="where the files are made, and deleted again"
+    )
     arguments = parser.parse_args()
+    _check(arguments)
     torch.set_num_threads(arguments.threads)
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+    with (
+        machine_errors(arguments.folder, int(1e9 * arguments.warm)),
+        tempfile.TemporaryDirectory(dir=arguments.folder) as folder,
+    ):
         rows = list(_measured(Path(folder), arguments))
     facts = ", ".join(f"{key} {value}" for key, value in environment().items())
     print(f"{SIDE} px colour, batches of {BATCH}, {arguments.threads} threads; {facts}")
     for row in rows:
         print("  ".join(f"{key} {value}" for key, value in row.items()))
     lines = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
-    write_atomically(RESULTS, "".join(",".join(line) + "\n" for line in lines).encode())
+    path = results_folder(all(getattr(arguments, name) == parser.get_default(name) for name in LEAST)) / RESULTS
+    write_atomically(path, "".join(",".join(line) + "\n" for line in lines).encode())
+    print(path)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    for name, least in LEAST.items():
+        value = getattr(arguments, name)
+        if not least <= value < math.inf:
+            raise UserError(f"--{name} must be a number from {least}; got {value}")
+    if not arguments.folder.is_dir():
+        raise UserError(f"--folder: {arguments.folder}: no such folder")
 
 
 def _measured(folder: Path, arguments: argparse.Namespace) -> Iterator[dict[str, object]]:
@@ -115,4 +137,4 @@ def _own_memory() -> int:
 
 
 if __name__ == "__main__":
-    main()
+    run_cli(main)

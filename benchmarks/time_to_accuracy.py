@@ -6,8 +6,10 @@ network of a config for that long by a plain loop, with the config's rate and de
 transforms, fp32, a one-cycle schedule fitted to the time.
 """
 
+import argparse
 import dataclasses
 import itertools
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from benchmarks.job import ROOT, Job, data_there
+from benchmarks.job import ROOT, Job, results_folder
 from benchmarks.plain import Pictures, loader, still
-from benchmarks.points import Point, read_points, write_points
+from benchmarks.points import AIMS, Point, read_points, write_points
 from models import create_model
 from utils.checkpoint import load_checkpoint
 from utils.cli import Parser, run_cli
@@ -31,7 +33,8 @@ from utils.splits import load_splits
 from Visualization.saving import save_figure
 from Visualization.speed import time_to_accuracy_figure
 
-RESULTS = ROOT / "results" / "bench" / "time_to_accuracy.csv"
+RESULTS = "time_to_accuracy.csv"
+DATASET = "fer2013"  # of what the table holds: accuracies on other images do not belong beside them
 PLAIN_CONFIG = ROOT / "configs" / "fer2013_8min_config.json"
 
 
@@ -43,28 +46,45 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=PLAIN_CONFIG, help="of the plain loop (the 8-minute one)")
     parser.add_argument("--seed", type=int, default=0, help="of the plain loop (0)")
     parser.add_argument("--threads", type=int, default=2, help="of the plain loop (2)")
+    parser.add_argument("--out", help="folder of the table (results/bench; a trial: saved/results/bench)")
     arguments = parser.parse_args()
-    points = read_points(RESULTS)
-    for name in arguments.runs:
-        points = [point for point in points if point.run != name] + points_of_run(name)
-    if arguments.plain:
-        points += train_plain(arguments.config, arguments.plain, arguments.seed, arguments.threads)
+    _check(arguments)
+    in_earnest = arguments.plain is None or arguments.plain >= min(aim.minutes for aim in AIMS.values())
+    path = Path(arguments.out or results_folder(in_earnest)) / RESULTS
+    points = read_points(path)
+    new = [point for name in arguments.runs for point in points_of_run(name)]
+    if arguments.plain is not None:
+        new += train_plain(arguments.config, arguments.plain, arguments.seed, arguments.threads)
+    measured = {point.run for point in new}
+    points = [point for point in points if point.run not in measured] + new
     points.sort(key=lambda point: (point.program, point.run))  # ours in front
-    write_points(points, RESULTS)
+    write_points(points, path)
     lines = [(point.program, point.run, point.seconds / 60, point.accuracy) for point in points]
-    save_figure(time_to_accuracy_figure(lines), RESULTS.with_suffix(".png"))
+    save_figure(time_to_accuracy_figure(lines), path.with_suffix(".png"))
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if arguments.threads < 1:
+        raise UserError(f"--threads must be a whole number from 1; got {arguments.threads}")
+    if arguments.plain is None:
+        if not arguments.runs:
+            raise UserError("nothing to add: name runs, or give --plain MINUTES")
+    elif not 0 < arguments.plain < math.inf:
+        raise UserError(f"--plain must be a number of minutes above 0; got {arguments.plain:g}")
 
 
 def points_of_run(name: str) -> list[Point]:
     """What the log of a run of ours says; its times are those at which TensorBoard was told.
 
     Raises:
-        UserError: no such run, or it was interrupted, so that its times say nothing.
+        UserError: no such run, of other images, or it was interrupted, so that its times say nothing.
     """
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     files = find_run(name, Config())
     config = load_checkpoint(files.best).config
+    if config.dataset != DATASET:
+        raise UserError(f"{files.checkpoints}: trained on {config.dataset}; the table is of {DATASET}")
     logs = list(files.logs.glob("events.out.tfevents*"))
     if len(logs) != 1:
         raise UserError(f"{files.logs}: {len(logs)} logs; only a run without a break has times that can be compared")
@@ -78,12 +98,18 @@ def points_of_run(name: str) -> list[Point]:
 
 
 def train_plain(path: Path, minutes: float, seed: int, threads: int) -> list[Point]:
-    """A config's network, rate and decay by a plain loop that knows how long it has."""
+    """A config's network, rate and decay by a plain loop that knows how long it has.
+
+    Raises:
+        UserError: the config is of other images, or FER2013 is not there.
+    """
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     config = dataclasses.replace(load_config(path), max_epoch_num=1)  # the whole time is one "epoch" to it
-    job = Job("train", augment="fast", batch_size=128, threads=threads, dataset=data_there())
-    split = load_splits(config)[0] if job.dataset == "fer2013" else job.split()
+    job = Job("train", augment="fast", batch_size=128, threads=threads, dataset=DATASET)
+    if config.dataset != DATASET:
+        raise UserError(f"{path}: dataset is {config.dataset}; the table is of {DATASET}")
+    split = load_splits(config)[0]
     model = create_model(config.arch, num_classes=config.num_classes, in_channels=1, image_size=config.image_size)
     settings = {"momentum": config.momentum, "weight_decay": config.weight_decay, "nesterov": True}
     optimizer = torch.optim.SGD(model.parameters(), config.lr, **settings)  # type: ignore[arg-type]

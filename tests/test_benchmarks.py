@@ -3,12 +3,14 @@
 import importlib.util
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
 
+from benchmarks import larger_than_memory, time_to_accuracy
 from benchmarks.cases import NETWORKS, TARGETS, TITLES, Entry, Ways, cpu_cases, cuda_cases, equal_loss_jobs
-from benchmarks.job import Job
+from benchmarks.job import ROOT, Job, results_folder
 from benchmarks.measure import Found, largest_difference, losses_of, rows_of
 from benchmarks.pacer import EndedError, Pacer
 from benchmarks.points import Point, read_points, record_text, write_points
@@ -22,6 +24,7 @@ from Visualization.speed import ratio_figure
 
 WAYS = Ways("cpu", 1, "sample", "bf16", "on")
 QUIET = State(0.5, 100.0)
+JAFFE = ROOT / "configs" / "jaffe_config.json"
 SAME_JOB = Job("train", batch_size=8, augment="none", dataset="sample", faces=70)
 
 
@@ -165,6 +168,38 @@ def dumps(share):
         ids = [f"{i:06d}" for i in range(100)]
         found.append(Predictions(logits, np.zeros(100, np.int64), ids, ("a", "b"), {}))
     return tuple(found)
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "message"),
+    [
+        (larger_than_memory, ["--threads", "0"], "--threads must be a number from 1; got 0"),
+        (larger_than_memory, ["--gigabytes", "-1"], "--gigabytes must be a number from 0.01; got -1.0"),
+        (larger_than_memory, ["--warm", "nan"], "--warm must be a number from 0.01; got nan"),
+        (larger_than_memory, ["--folder", "nowhere"], "--folder: nowhere: no such folder"),
+        (larger_than_memory, ["--image", "9"], "unknown option --image; did you mean --images?"),
+        (time_to_accuracy, [], "nothing to add: name runs, or give --plain MINUTES"),
+        (time_to_accuracy, ["--plain", "0"], "--plain must be a number of minutes above 0; got 0"),
+        (time_to_accuracy, ["--plain", "1", "--threads", "0"], "--threads must be a whole number from 1; got 0"),
+        (time_to_accuracy, ["--plain", "1", "--config", str(JAFFE)], f"{JAFFE}: dataset is jaffe; the table is of fer"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(program, arguments, message, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["program", *arguments])
+    with pytest.raises(UserError, match=f"^{re.escape(message)}"):
+        program.main()
+
+
+def test_other_sizes_do_not_replace_the_committed_results(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("benchmarks.job.ROOT", tmp_path)
+    monkeypatch.setattr(larger_than_memory, "ROUNDS", 1)
+    sizes = ["--warm", "0.02", "--gigabytes", "0.02", "--images", "64", "--folder", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["program", *sizes])
+    larger_than_memory.main()
+    (path,) = tmp_path.rglob("*.csv")
+    assert path == tmp_path / "saved/results/bench/larger_than_memory.csv"
+    assert len(path.read_text().splitlines()) == 4 and str(path) in capsys.readouterr().out
+    assert results_folder(whole=True) == tmp_path / "results/bench"
 
 
 def test_points_come_back_as_they_were_written(tmp_path):
