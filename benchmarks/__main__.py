@@ -29,11 +29,11 @@ from benchmarks.job import ROOT, data_there, results_folder
 from benchmarks.measure import Found, largest_difference, losses_of, machine_state, rows_of, run_case
 from benchmarks.pacer import WARM_UP
 from benchmarks.programs import ensemble_command, first_step, seconds_of
-from benchmarks.table import EQUAL, Row, State, figure, write_rows
+from benchmarks.table import EQUAL, Row, State, figure, of_another_job, write_rows
 from models import count_flops, create_model
 from utils.cli import Parser, run_cli
 from utils.config import Config
-from utils.errors import UserError
+from utils.errors import TrainingError, UserError
 from utils.runtime import environment, find_device, processors, resolve
 from Visualization.saving import save_figure
 from Visualization.speed import ratio_figure
@@ -50,6 +50,7 @@ class Bench:
     def __init__(self, ways: Ways, rounds: int, path: Path) -> None:
         self.ways, self.rounds, self.path = ways, rounds, path
         self.rows: list[Row] = []
+        self.unlike: list[str] = []  # peers that turned out to do another job
         threads = str(ways.threads)
         self.environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
 
@@ -59,6 +60,7 @@ class Bench:
 
     def add(self, rows: Sequence[Row]) -> None:
         """Keep, print and write."""
+        rows = [of_another_job(row) if row.peer in self.unlike and row.ratio != "" else row for row in rows]
         for row in rows:
             times = f"ours is {row.ratio:.2f} times as good" if isinstance(row.ratio, float) else ""
             target = f"[{row.target}: {row.reached or 'not measured'}]" if row.target else ""
@@ -83,8 +85,14 @@ class Bench:
 
 
 def main() -> None:
-    """Measure."""
+    """Measure.
+
+    Raises:
+        TrainingError: a peer does another job than ours; everything has been measured and written.
+    """
     arguments = _parser().parse_args()
+    if arguments.rounds is not None and arguments.rounds < 1:
+        raise UserError(f"--rounds must be a whole number from 1; got {arguments.rounds}")
     ways = _ways(arguments.device, arguments.threads, arguments.smoke)
     cases = {case.name: case for case in (*cpu_cases(ways), *cuda_cases(ways))} if ways.smoke else {}
     cases = cases or {case.name: case for case in (cpu_cases if ways.device == "cpu" else cuda_cases)(ways)}
@@ -114,6 +122,8 @@ def main() -> None:
     failed = [row for row in bench.rows if row.note and row.median == ""]
     missed = [row for row in bench.rows if row.reached == "no"]
     print(f"\n{bench.path}: {len(bench.rows)} rows; {len(failed)} failed, {len(missed)} below what was to be reached")
+    if bench.unlike:
+        raise TrainingError(f"{bench.path}: void beside {', '.join(bench.unlike)}, whose losses are not ours")
 
 
 def _parser() -> Parser:
@@ -139,7 +149,10 @@ def _ways(device: str, threads: int, smoke: bool) -> Ways:
 
 
 def _check_losses(bench: Bench) -> str:
-    """Proof that all peers do the same job: without augmentation their losses agree, step by step."""
+    """Proof that all peers do the same job: without augmentation their losses agree, step by step.
+
+    Those that do not go to ``bench.unlike``.
+    """
     found = losses_of(equal_loss_jobs(bench.ways), 2 if bench.ways.smoke else LOSS_STEPS, bench.environment)
     ours, said = found[OURS], []
     if isinstance(ours, str):
@@ -149,7 +162,9 @@ def _check_losses(bench: Bench) -> str:
             said.append(f"{peer}: {losses}")
         elif peer != OURS:
             difference = largest_difference(ours, losses)
-            said.append(f"{peer}: {difference:.1e}" + ("" if difference < LOSS_MAY_DIFFER else " NOT THE SAME JOB"))
+            alike = difference < LOSS_MAY_DIFFER
+            said.append(f"{peer}: {difference:.1e}" + ("" if alike else " NOT THE SAME JOB"))
+            bench.unlike += [] if alike else [peer]
     text = f"losses of the first {len(ours)} steps, largest difference to ours: {'; '.join(said)}"
     print(text, flush=True)
     return text

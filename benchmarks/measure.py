@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import queue
 import subprocess
@@ -166,7 +167,8 @@ def row(case: str, unit: str, one: Found, ours: Sequence[float], before: State, 
     times: float | str = ratio(ours, values, unit) if values and ours and entry.peer != OURS else ""
     target = TARGETS.get((case, entry.peer, entry.settings))
     judged = times if entry.peer != OURS else median(values) if values else ""
-    reached = "" if target is None or judged == "" else "yes" if target.reached(float(judged)) else "no"
+    void = moved(before, after)
+    reached = "" if target is None or judged == "" else "yes" if target.reached(float(judged)) and not void else "no"
     return Row(
         case=case,
         peer=entry.peer,
@@ -188,7 +190,7 @@ def row(case: str, unit: str, one: Found, ours: Sequence[float], before: State, 
         load_after=after.load,
         peak_before=before.peak,
         peak_after=after.peak,
-        void="void" if moved(before, after) else "",
+        void="void" if void else "",
         note=one.note,
     )
 
@@ -208,8 +210,9 @@ def losses_of(jobs: Mapping[str, Job], steps: int, environment: Mapping[str, str
 
 
 def largest_difference(one: Sequence[float], other: Sequence[float]) -> float:
-    """Between two courses of the loss, as a share of the first."""
-    return max(abs(a - b) / abs(a) for a, b in zip(one, other, strict=True))
+    """Between two courses of the loss, as a share of the first; infinite where a loss is not finite."""
+    differences = [abs(a - b) / abs(a) for a, b in zip(one, other, strict=True)]
+    return max(differences) if all(map(math.isfinite, differences)) else math.inf  # max() may overlook nan
 
 
 def machine_state(device: str, threads: int) -> State:

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import median
 
@@ -69,6 +69,11 @@ class Row:
 def moved(before: State, after: State) -> bool:
     """Whether the machine changed so much in between that its figures are void."""
     return abs(after.peak - before.peak) > MAY_MOVE * before.peak
+
+
+def of_another_job(row: Row) -> Row:
+    """``row`` of a peer whose losses are not ours: its ratio compares two jobs, so it is void and reaches nothing."""
+    return replace(row, void="void", reached=row.reached and "no", note=f"not the same job {row.note}".rstrip())
 
 
 def higher_is_better(unit: str) -> bool:

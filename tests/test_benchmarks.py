@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 
+from benchmarks import __main__ as whole
 from benchmarks import larger_than_memory, time_to_accuracy
 from benchmarks.cases import NETWORKS, TARGETS, TITLES, Entry, Ways, cpu_cases, cuda_cases, equal_loss_jobs
 from benchmarks.job import ROOT, Job, results_folder
@@ -18,7 +19,7 @@ from benchmarks.programs import last_line
 from benchmarks.table import EQUAL, USERS, Row, State, Target, best, moved, ratio, read_rows, speed_text, write_rows
 from benchmarks.worker import losses
 from models import list_models
-from utils.errors import UserError
+from utils.errors import TrainingError, UserError
 from utils.predictions import Predictions
 from Visualization.speed import ratio_figure
 
@@ -43,7 +44,7 @@ def test_ratio_compares_neighbours_in_time_and_is_above_one_where_ours_is_better
 def test_a_machine_that_changed_by_a_tenth_makes_void(after, void):
     assert moved(QUIET, State(0.5, after)) is void
     (row,) = rows_of("ensemble", "s", [Found(Entry("ours", USERS, WAYS.job("none")), [1.0])], QUIET, State(0.5, after))
-    assert row.void == ("void" if void else "") and row.reached == "yes"
+    assert row.void == ("void" if void else "") and row.reached == ("no" if void else "yes")
 
 
 def test_targets():
@@ -88,7 +89,7 @@ def test_rows_say_what_was_measured_and_what_failed(tmp_path):
     read = read_rows(tmp_path / "cpu.csv")
     assert [(row["peer"], row["ratio"], row["target"], row["reached"]) for row in read] == [
         ("ours", "", "", ""),
-        ("lightning", "2.1", "at least 1.8", "yes"),
+        ("lightning", "2.1", "at least 1.8", "no"),  # void
         ("timm", "", "at least 1.05", ""),
         ("timm", "1.05", "", ""),
     ]
@@ -96,8 +97,41 @@ def test_rows_say_what_was_measured_and_what_failed(tmp_path):
     assert {row["void"] for row in read} == {"void"}
     text = speed_text(read, {"summary": "Measured here.", "rounds": "2"}, TITLES)
     assert "| training ResNet-18 at 48 px | 210 images/s | 2.10 (void) | equal 1.05 (void) |" in text
-    assert "beside lightning (as its users run it) | at least 1.8 | 2.10 times, void | yes |" in text
+    assert "beside lightning (as its users run it) | at least 1.8 | 2.10 times, void | no |" in text
     assert "beside timm (as its users run it) | at least 1.05 | – |" in text.replace("–, void", "–")
+
+
+def test_what_a_peer_of_another_job_is_compared_by_is_void(tmp_path, monkeypatch):
+    losses = {"ours": [2.0, 1.0], "plain": [2.0, 1.0], "lightning": [2.0, 1.5], "timm": "ImportError: no timm"}
+    monkeypatch.setattr(whole, "losses_of", lambda *_: losses)
+    bench = whole.Bench(WAYS, 2, tmp_path / "cpu.csv")
+    assert "plain: 0.0e+00; lightning: 5.0e-01 NOT THE SAME JOB; timm: ImportError" in whole._check_losses(bench)
+    bench.add(rows_of("train_48", "images/s", found(), QUIET, QUIET))
+    read = read_rows(tmp_path / "cpu.csv")
+    assert [(row["peer"], row["void"], row["reached"], row["note"]) for row in read] == [
+        ("ours", "", "", ""),
+        ("lightning", "void", "no", "not the same job"),
+        ("timm", "", "", "ImportError: no timm"),
+        ("timm", "", "", ""),
+    ]
+
+
+def test_a_peer_of_another_job_ends_the_program_with_3(tmp_path, monkeypatch):
+    losses = {"ours": [2.0, 1.0], "lightning": [2.0, math.nan]}
+    monkeypatch.setattr(whole, "losses_of", lambda *_: losses)
+    monkeypatch.setattr(whole, "run_case", lambda *_: (found(), QUIET, QUIET))
+    options = ["--smoke", "--only", "train_48", "--out", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["benchmarks", *options])
+    with pytest.raises(TrainingError, match=r"cpu.csv: void beside lightning, whose losses are not ours$") as caught:
+        whole.main()
+    assert caught.value.exit_code == 3 and (tmp_path / "cpu.csv").exists()
+
+
+@pytest.mark.parametrize("rounds", ["0", "-1"])
+def test_no_rounds_are_refused(rounds, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--rounds", rounds])
+    with pytest.raises(UserError, match=f"^--rounds must be a whole number from 1; got {rounds}$"):
+        whole.main()
 
 
 def test_another_table_is_refused(tmp_path):
