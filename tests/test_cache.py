@@ -4,6 +4,8 @@ import dataclasses
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 
 from utils.datasets.cache import Rows, cached_rows, new_array
 from utils.errors import MachineError, UserError
-from utils.files import sha256_of
+from utils.files import lock, sha256_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -269,6 +271,27 @@ def test_a_read_only_cache_folder(source, cache):
     cache.chmod(0o500)
     with pytest.raises(MachineError, match="permission denied"):
         cached_rows([source], cache, rows)
+
+
+def test_of_several_at_once_one_parses_and_the_others_wait_for_it(source, cache, kept, monkeypatch):
+    the(cache, ".npy").unlink()  # the note of the hash stays: threads, unlike processes, would write it as one file
+    come, parsed = threading.Semaphore(0), []
+
+    def locked(file, *, wait):
+        come.release()
+        lock(file, wait=wait)
+
+    def parse() -> Rows:
+        parsed.append(1)
+        for _ in range(3):  # until all stand at the lock
+            assert come.acquire(timeout=60)
+        return rows()
+
+    monkeypatch.setattr("utils.datasets.cache.lock", locked)
+    with ThreadPoolExecutor(3) as threads:
+        read = list(threads.map(lambda _: cached_rows([source], cache, parse), range(3)))
+    assert len(parsed) == 1 and all(same(one, rows()) for one in read)
+    assert not list(cache.glob("*.lock"))
 
 
 PROGRAM = """

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from utils import runs
 from utils.config import Config
 from utils.errors import MachineError, UserError
 from utils.files import (
@@ -356,7 +355,7 @@ def test_lock_that_the_system_does_not_have(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     files = new_run(settings(tmp_path))
-    monkeypatch.setattr(runs.fcntl, "flock", refuse)
+    monkeypatch.setattr("utils.files.fcntl.flock", refuse)
     assert "no locks available" in refusal(MachineError, files.locked().__enter__)
 
 

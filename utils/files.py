@@ -8,8 +8,14 @@ import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from utils.errors import MachineError, UserError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where programs that write the same files are not kept apart
+    fcntl = None  # type: ignore[assignment]
 
 _DISGUISES = {
     b"<!doctype html": "a web page; the download went wrong",
@@ -104,6 +110,16 @@ def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
             temporary.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def lock(file: IO[str], *, wait: bool) -> None:
+    """Keep every other open file of this path from being locked, until ``file`` is closed or the process is gone.
+
+    Raises:
+        OSError: another one is locked, and ``wait`` is false; or the file system has no locks.
+    """
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def sync_folder(folder: Path) -> None:

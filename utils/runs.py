@@ -11,12 +11,7 @@ from pathlib import Path
 
 from utils.config import Config
 from utils.errors import UserError, closest
-from utils.files import machine_errors, remove_leftovers
-
-try:
-    import fcntl
-except ImportError:  # not on Windows, where two programs writing one run are not kept apart
-    fcntl = None  # type: ignore[assignment]
+from utils.files import lock, machine_errors, remove_leftovers
 
 
 @dataclass(frozen=True)
@@ -100,14 +95,13 @@ class RunFiles:
             UserError: another program is at work in this run.
         """
         with machine_errors(self.checkpoints, 0):
-            lock = open(self.checkpoints / ".lock", "w")  # noqa: SIM115 - closed by the block below
-        with lock:
-            if fcntl is not None:
-                with machine_errors(self.checkpoints, 0):  # a file system without locks
-                    try:
-                        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    except (BlockingIOError, PermissionError):
-                        raise UserError(f"{self.checkpoints}: another program is at work in this run") from None
+            file = open(self.checkpoints / ".lock", "w")  # noqa: SIM115 - closed by the block below
+        with file:
+            with machine_errors(self.checkpoints, 0):  # a file system without locks
+                try:
+                    lock(file, wait=False)
+                except (BlockingIOError, PermissionError):
+                    raise UserError(f"{self.checkpoints}: another program is at work in this run") from None
             remove_leftovers(self.checkpoints)
             remove_leftovers(self.logs)
             for shared in (self.results, self.figures):

@@ -12,7 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.files import machine_errors, remove_leftovers, require_file, sha256_of, sync_folder, write_atomically
+from utils.files import (
+    lock,
+    machine_errors,
+    remove_leftovers,
+    require_file,
+    sha256_of,
+    sync_folder,
+    write_atomically,
+)
 
 # A parsed array larger than this is read to its end only when it is new; later its size and time vouch for it.
 LARGE = 2**30
@@ -46,9 +54,13 @@ def cached_rows(sources: Sequence[Path], cache_dir: Path, parse: Callable[[], Ro
     kept = _load(images)
     if kept is not None:
         return kept
-    rows = parse()
-    _store(rows, images)
-    return _load(images) or rows
+    with _one_at_a_time(images):
+        kept = _load(images)  # by another process, meanwhile
+        if kept is not None:
+            return kept
+        rows = parse()
+        _store(rows, images)
+        return _load(images) or rows
 
 
 @contextlib.contextmanager
@@ -73,6 +85,23 @@ def new_array(cache_dir: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def _one_at_a_time(images: Path) -> Iterator[None]:
+    """Let other processes that would parse the same wait: those of a team on one machine all begin with it."""
+    path = images.with_suffix(".lock")
+    with machine_errors(path, 0):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "w")  # noqa: SIM115 - closed by the block below
+    with file:
+        with contextlib.suppress(OSError):  # a file system without locks, where each of them parses
+            lock(file, wait=True)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # removed by another one, or in use on Windows
+                path.unlink()
 
 
 def _key(sources: Sequence[Path], cache_dir: Path, form: str) -> str:
