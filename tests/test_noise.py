@@ -109,7 +109,7 @@ def test_from_folds_to_a_run_that_applies_what_was_found(data, tmp_path):  # noq
     assert done.returncode == 0, done.stderr
     (dump,) = (tmp_path / "saved" / "results").glob("*.test.npz")
     assert set(load_predictions(dump).ids) == {f"train/{i:05d}" for i in range(42)}  # the other parts stay out
-    told = start_here(tmp_path, "utils/datasets/noise.py", str(dump), *here, "--most", "1")
+    told = start_here(tmp_path, "gen_corrections.py", str(dump), *here, "--most", "1")
     assert told.returncode == 0, told.stderr
     path = tmp_path / "saved" / "noise" / "corrections.json"
     assert "train/00008" in (found := load_corrections(path)) or "train/00007" in found  # copies, labels 0 and 1
@@ -119,5 +119,5 @@ def test_from_folds_to_a_run_that_applies_what_was_found(data, tmp_path):  # noq
     meta = load_predictions(max((tmp_path / "saved" / "results").glob("*.test.npz"))).meta
     assert meta["config"]["corrections"] == str(path)
     assert all("corrections.json" in said for said in meta["training_part"]) and sum(meta["training_part"].values()) > 0
-    refused = start_here(tmp_path, "utils/datasets/noise.py", str(dump).replace(".test.", ".val."), *here)
+    refused = start_here(tmp_path, "gen_corrections.py", str(dump).replace(".test.", ".val."), *here)
     assert refused.returncode == 2 and "not out of fold" in refused.stderr

@@ -50,7 +50,7 @@ class Config:
         "official",
         "official: the set's own split; loso: leave one person out; kfold: folds of persons; files: the parts that "
         "the files make; holdout: one seeded split, persons apart where known; random: folds of images, "
-        "same people in train and test. fer2013: folds of its training part, for `python -m utils.datasets.noise`",
+        "same people in train and test. fer2013: folds of its training part, for `python gen_corrections.py`",
         choices=("official", "loso", "kfold", "files", "holdout", "random"),
     )
     folds: int = setting(10, "kfold, random, holdout: how many parts the set is dealt into", least=3, most=1000)
@@ -66,7 +66,7 @@ class Config:
     )
     corrections: str = setting(
         "none",
-        "protocol official: none, or a file of corrected training labels, as `python -m utils.datasets.noise` writes",
+        "protocol official: none, or a file of corrected training labels, as `python gen_corrections.py` writes",
     )
     split_file: str = setting("none", "none, or the splits.json of another run: the parts that this run is forced onto")
     sample_faces: int = setting(6000, "dataset 'sample': how many training faces are drawn", least=70, most=10**6)

@@ -1,4 +1,4 @@
-"""Which training labels are likely wrong: ``python -m utils.datasets.noise DUMP``, with an out-of-fold dump.
+"""Which training labels are likely wrong, by an out-of-fold dump; ``gen_corrections.py`` writes what to do about it.
 
 Such a dump is the test dump of a run with ``protocol=random``: every training image judged once, by a network that did
 not learn from it. The rule is confident learning's (Northcutt, Jiang and Chuang, JAIR 70, 2021), written from
@@ -9,42 +9,12 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from utils.cli import Parser, run_cli
-from utils.config import load_config
 from utils.datasets.duplicates import image_hashes
 from utils.datasets.faces import Faces
 from utils.errors import UserError
 from utils.predictions import load_predictions
-from utils.splits import load_faces
-from utils.splits.corrections import Correction, save_corrections
-from Visualization.figures import faces_sheet_figure
-from Visualization.saving import save_figure
-
-OUT = Path("saved/noise")  # the gallery shows people: nothing of it is to be committed
-_SHOWN = 10  # suspects of each class in the gallery
-
-
-def main() -> None:
-    """Write ``corrections.json``, for the setting ``corrections``, and a gallery of the suspects."""
-    parser = Parser("Rank training labels that are likely wrong, and write a file that corrects them.")
-    parser.add_argument("dump", type=Path, help="out-of-fold predictions: the test dump of a run of folds")
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="where the data lie, e.g. data_path=FOLDER")
-    parser.add_argument("--most", type=int, default=1000, help="correct so many suspects at most (default 1000)")
-    parser.add_argument("--drop", action="store_true", help="leave suspects out rather than relabel them")
-    parser.add_argument("--out", type=Path, default=OUT, help=f"folder that is written to (default {OUT})")
-    arguments = parser.parse_intermixed_args()
-    faces = load_faces(load_config(None, arguments.settings))
-    probabilities = out_of_fold(arguments.dump, faces)
-    suspects = ranked_suspects(probabilities, faces.labels)
-    conflicts = copy_conflicts(faces, probabilities)
-    corrections = _corrections(faces, probabilities, suspects[: arguments.most], conflicts, arguments.drop)
-    save_corrections(corrections, arguments.out / "corrections.json")
-    print(f"{len(suspects)} suspects among {len(faces)} training labels, {len(conflicts)} copies with another label")
-    print(f"{arguments.out / 'corrections.json'}: {len(corrections)} corrections")
-    if len(suspects):
-        save_figure(_gallery(faces, suspects), arguments.out / "suspects.png")
+from utils.splits.corrections import Correction
 
 
 def out_of_fold(path: Path, faces: Faces) -> np.ndarray:
@@ -106,10 +76,18 @@ def copy_conflicts(faces: Faces, probabilities: np.ndarray) -> dict[int, int]:
     return becomes
 
 
-def _corrections(
+def corrections_of(
     faces: Faces, probabilities: np.ndarray, suspects: np.ndarray, conflicts: dict[int, int], drop: bool
 ) -> dict[str, Correction]:
-    """By id; what copies say goes before what networks say."""
+    """What is to become of suspects and of copies, by id; what copies say goes before what networks say.
+
+    Args:
+        faces: the training part.
+        probabilities: float [N, C], out of fold.
+        suspects: rows, as `ranked_suspects` gives them.
+        conflicts: as `copy_conflicts` gives them.
+        drop: leave suspects out rather than call them what networks find likeliest.
+    """
     found = {}
     likeliest = probabilities.argmax(1)
     decided = {int(row): None if drop else int(likeliest[row]) for row in suspects} | conflicts
@@ -126,17 +104,3 @@ def _corrections(
         becomes = None if label is None else faces.classes[label]
         found[faces.ids[row]] = Correction(digest.hex(), faces.classes[own], becomes, why)
     return found
-
-
-def _gallery(faces: Faces, suspects: np.ndarray) -> Figure:
-    """The first suspects of each label, most suspicious first."""
-    blank = np.full_like(faces.images[0], 255)
-    rows = []
-    for label in range(len(faces.classes)):
-        first = suspects[faces.labels[suspects] == label][:_SHOWN]
-        rows.append([*(faces.images[row] for row in first), *[blank] * (_SHOWN - len(first))])
-    return faces_sheet_figure(np.array(rows), faces.classes, "Labelled so, and likely wrong; the least credible first")
-
-
-if __name__ == "__main__":
-    run_cli(main)

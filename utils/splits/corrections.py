@@ -1,4 +1,4 @@
-"""Corrected labels of training images: a JSON file, made by `utils.datasets.noise` or by hand, that a run applies."""
+"""Corrected labels of training images: a JSON file, made by `gen_corrections.py` or by hand, that a run applies."""
 
 import hashlib
 import json
