@@ -9,9 +9,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a start a
 from utils.cli import Parser, run_cli
 from utils.errors import UserError
 from utils.explaining.methods import SALIENCY
-from Visualization.map_sheets import maps_sheet, sheet_file
+from Visualization.map_sheets import add_map_options, maps_sheet, sheet_file
 from Visualization.saving import save_figure
-from Visualization.subjects import add_options, chosen_subjects
+from Visualization.subjects import chosen_subjects
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -22,11 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         MachineError: the figure cannot be written.
     """
     parser = Parser("Which pixels of a face matter to a network: drawn faces, photos or a data set.")
-    add_options(parser)
-    parser.add_argument("--method", nargs="+", choices=SALIENCY, default=["occlusion"], help="default: occlusion")
-    parser.add_argument("--class", dest="classes", nargs="+", metavar="NAME", help="default: what the network says")
+    add_map_options(parser, SALIENCY, "occlusion")
     parser.add_argument("--grid", action="store_true", help="a column for every class of the network")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="PNG or PDF (default: under saved/explanations)")
     options = parser.parse_args(arguments)
     if options.grid and options.classes:
         raise UserError("command line: --grid draws every class; leave out --class")

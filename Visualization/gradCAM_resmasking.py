@@ -9,9 +9,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a start a
 from models import model_info
 from utils.cli import Parser, run_cli
 from utils.explaining.methods import CAMS
-from Visualization.map_sheets import maps_sheet, masks_sheet, sheet_file
+from Visualization.map_sheets import add_map_options, maps_sheet, masks_sheet, sheet_file
 from Visualization.saving import save_figure
-from Visualization.subjects import add_options, chosen_subjects
+from Visualization.subjects import chosen_subjects
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -22,11 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         MachineError: the figures cannot be written.
     """
     parser = Parser("Where in its last feature map a network finds a class, over drawn faces, photos or a data set.")
-    add_options(parser)
-    parser.add_argument("--method", nargs="+", choices=CAMS, default=["gradcam"], help="default: gradcam")
-    parser.add_argument("--class", dest="classes", nargs="+", metavar="NAME", help="default: what the network says")
+    add_map_options(parser, CAMS, "gradcam")
     parser.add_argument("--layer", metavar="PATH", help="of which layer (default: the network's last feature map)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="PNG or PDF (default: under saved/explanations)")
     options = parser.parse_args(arguments)
     subjects = chosen_subjects(options)
     file = sheet_file(options.out, "cam", subjects)

@@ -1,36 +1,25 @@
 """From a network and faces to maps over them: what the programs for explanations and the run report share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from utils.cli import Parser
 from utils.errors import UserError
 from utils.explaining.masks import mask_effects
 from utils.explaining.methods import METHODS, explain
-from utils.inference import Recognizer
-from Visualization.explanations import maps_figure, masks_figure, overlaid
-from Visualization.subjects import Subjects
+from Visualization.explanations import maps_figure, masks_figure
+from Visualization.subjects import Subjects, add_options
 
 
-def cam_over_face(recognizer: Recognizer, image: np.ndarray, target: int | None = None) -> np.ndarray:
-    """The Grad-CAM map of one face over that face.
-
-    Args:
-        recognizer: any network with a feature map.
-        image: uint8 [H, W] or [H, W, 3].
-        target: the class that the map is about; what the network says by default.
-
-    Returns:
-        uint8 [P, P, 3].
-
-    Raises:
-        UserError: the network has no feature map, or no such class.
-    """
-    faces = image[None]
-    asked = np.array([target]) if target is not None else recognizer.probabilities(faces, views=1).argmax(1)
-    return overlaid(image, explain(recognizer.model, faces, asked, recognizer.config, "gradcam")[0])
+def add_map_options(parser: Parser, methods: Iterable[str], default: str) -> None:
+    """The options that say whose maps are drawn, by which of ``methods`` and of which classes, and where to."""
+    add_options(parser)
+    parser.add_argument("--method", nargs="+", choices=methods, default=[default], help=f"default: {default}")
+    parser.add_argument("--class", dest="classes", nargs="+", metavar="NAME", help="default: what the network says")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="PNG or PDF (default: under saved/explanations)")
 
 
 def maps_sheet(

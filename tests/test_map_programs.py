@@ -17,7 +17,7 @@ from utils.inference import Recognizer
 from utils.shipped import network_path
 from Visualization import gen_salientmap, gradCAM_resmasking
 from Visualization.explanations import maps_figure, overlaid
-from Visualization.map_sheets import cam_over_face, masks_sheet
+from Visualization.map_sheets import masks_sheet
 from Visualization.subjects import add_options, chosen_subjects
 
 ONE = ["--index", "3"]
@@ -98,15 +98,6 @@ def test_map_is_over_the_face_where_it_is_strong():
     red, blue = picture[4, 32, 0], picture[60, 32, 2]
     assert red > 150 and blue > 100 and picture[60, 32, 0] < 100
     assert (overlaid(face, np.zeros((8, 8), np.float32), 64) == 100).all()
-
-
-def test_cam_of_one_face_for_the_report():
-    subjects = chosen_subjects(_read(*ONE))
-    picture = cam_over_face(subjects.recognizer, subjects.images[0])
-    assert picture.dtype == np.uint8 and picture.shape == (192, 192, 3)
-    says = int(subjects.probabilities[0].argmax())
-    assert np.array_equal(picture, cam_over_face(subjects.recognizer, subjects.images[0], says))
-    assert not np.array_equal(picture, cam_over_face(subjects.recognizer, subjects.images[0], (says + 1) % 7))
 
 
 @pytest.mark.parametrize(
