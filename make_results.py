@@ -6,6 +6,7 @@ from pathlib import Path
 
 from benchmarks.cases import TITLES as CASES
 from benchmarks.points import read_points, record_text
+from benchmarks.preparing import large_sets_text
 from benchmarks.small_networks import Speed
 from benchmarks.table import read_rows, speed_text
 from utils.ablation import ablation_text, read_ablation
@@ -62,6 +63,7 @@ def texts() -> dict[Path, dict[str, str]]:
     readme["bench"] = measured_speed(results / "bench" / "cpu.csv")
     points = read_points(results / "bench" / "time_to_accuracy.csv")
     readme["record"] = record_text(points, load_runs(results / "record"))
+    readme["large sets"] = large_sets()
     if (ablation := results / "ablation" / f"{FER2013}.csv").is_file():
         readme["ablation"] = ablation_text(read_ablation(ablation))
     cards = {weights.stem: card_of(weights.stem) for weights in sorted((ROOT / SHIPPED).glob("*.safetensors"))}
@@ -87,6 +89,13 @@ def measured_speed(table: Path) -> str:
         return "Not measured yet."
     facts = json.loads(read_small_text(table.with_suffix(".json"), most=2**16))
     return speed_text(read_rows(table), facts, CASES)
+
+
+def large_sets() -> str:
+    """The block of the README on sets larger than memory."""
+    bench = ROOT / "results" / "bench"
+    costs = {row["what"]: float(row["value"]) for row in read_table(bench / "preparing.csv", ("what", "value"))}
+    return large_sets_text(costs, read_table(bench / "larger_than_memory.csv", ("augment", "disk_img_s", "ratio")))
 
 
 def study_of(dataset: str) -> Study:

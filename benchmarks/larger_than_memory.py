@@ -9,6 +9,8 @@ from that one, and would have batches ready when its own turn comes.
 
 import argparse
 import contextlib
+import csv
+import io
 import math
 import statistics
 import tempfile
@@ -57,9 +59,12 @@ def main() -> None:
     print(f"{SIDE} px colour, batches of {BATCH}, {arguments.threads} threads; {facts}")
     for row in rows:
         print("  ".join(f"{key} {value}" for key, value in row.items()))
-    lines = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     path = results_folder(all(getattr(arguments, name) == parser.get_default(name) for name in LEAST)) / RESULTS
-    write_atomically(path, "".join(",".join(line) + "\n" for line in lines).encode())
+    write_atomically(path, text.getvalue().encode())
     print(path)
 
 

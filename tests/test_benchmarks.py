@@ -15,6 +15,7 @@ from benchmarks.job import ROOT, Job, results_folder
 from benchmarks.measure import Found, largest_difference, losses_of, rows_of
 from benchmarks.pacer import EndedError, Pacer
 from benchmarks.points import Point, read_points, record_text, write_points
+from benchmarks.preparing import COPIES, HASH, JPEG, NAMES, ORDER, ORDER_MEMORY, READ, large_sets_text
 from benchmarks.programs import last_line
 from benchmarks.table import EQUAL, USERS, Row, State, Target, best, moved, ratio, read_rows, speed_text, write_rows
 from benchmarks.worker import losses
@@ -260,3 +261,17 @@ def test_the_record_is_that_of_the_mean_and_of_the_slowest_seed(seconds, right, 
     assert f"| 2 | {seconds * 2 / 60:.1f} | 65.00% ± 7.07 | {mean:.2f}% ± {spread:.2f} | {mean + 10:.2f}%" in ours
     assert ours.endswith(f"| 65.0% in 8 minutes | {verdict} |")
     assert plain_loop == "| plain loop, 8min | 1 | 8.0 | 50.00% | – | – |  |  |"
+
+
+def test_costs_of_a_large_set_are_those_of_an_image_times_as_many():
+    costs = {JPEG: 20.0, READ: 1000.0, HASH: 2.0, COPIES: 1.0, ORDER: 0.05, ORDER_MEMORY: 8.0, NAMES: 100.0}
+    rates = [
+        {"augment": "none", "disk_img_s": "2000", "ratio": "0.95"},
+        {"augment": "none", "disk_img_s": "1500", "ratio": ""},
+    ]
+    told = large_sets_text(costs, rates)
+    assert "| 1000 images/s | 5 minutes |" in told  # 300,000 / 1,000 s
+    assert "| 2.0 GB/s | 23 s |" in told and "| 1.0 GB/s | 45 s |" in told  # of 45 GB
+    assert "2,000 images/s, 0.95 times memory's | an epoch in 2 minutes" in told
+    assert "| 1,500 images/s | an epoch in 3 minutes |" in told
+    assert "230 GB: 115 s to hash, 5 s and 0.8 GB for an epoch's order, but 10 GB of names" in told
