@@ -71,8 +71,9 @@ def record_text(points: Sequence[Point], runs: Runs) -> str:
         runs: (validation, test) dumps of those of our runs that have any, by name.
     """
     lines = [
-        "| program | seeds | minutes, at most | PublicTest, clean | PublicTest | PrivateTest | to be reached | |",
-        "|---|---|---|---|---|---|---|---|",
+        "| program | processor | seeds | minutes, at most | PublicTest, clean | PublicTest | PrivateTest "
+        "| to be reached | |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for program in dict.fromkeys(point.program for point in points):
         lines.append("| " + " | ".join(_cells(program, points, runs)) + " |")
@@ -86,7 +87,9 @@ def _cells(program: str, points: Sequence[Point], runs: Runs) -> list[str]:
     clean = [max(point.accuracy for point in some) for some in own.values()]
     dumps = [runs[name] for name in names if name in runs]
     validation, test = ([all_views(judge(pair[part])).accuracy for pair in dumps] for part in (0, 1))
-    cells = [program, str(len(names)), f"{minutes:.1f}", _spread(clean), _spread(validation), _spread(test)]
+    processors = {pair[0].meta["environment"]["processor"] for pair in dumps}
+    cells = [program, ", ".join(sorted(processors)) or "–", str(len(names)), f"{minutes:.1f}"]
+    cells += [_spread(clean), _spread(validation), _spread(test)]
     aim = AIMS.get(program)
     if aim is None or not validation:
         return [*cells, "", ""]
