@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from train_all import run_like, standing, train
-from utils.ablation import Row, ablation_text, in_order, read_ablation, row_of, runs_of, write_ablation
+from utils.ablation import Row, ablation_text, rows_of, runs_of, write_ablation
 from utils.cli import Parser, run_cli
-from utils.config import MAY_CHANGE, Config, load_config
+from utils.config import Config, load_config
 from utils.errors import SaidElsewhere, UserError
 from utils.labels import TITLES
-from utils.predictions import Predictions, load_predictions
+from utils.predictions import Predictions, load_predictions, save_predictions
 from Visualization.ablation import ablation_figure
 from Visualization.saving import save_figure
 
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--base", default="00_base.json", help="the file in it that the others are held against")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="train each with these seeds (default: 0)")
     parser.add_argument("--list", action="store_true", help="train nothing: say what is missing, write the table")
-    parser.add_argument("--out", type=Path, default=Path("results/ablation"), help="folder of table and picture")
+    parser.add_argument("--out", type=Path, default=Path("results/ablation"), help="folder of dumps, table and picture")
     arguments = parser.parse_intermixed_args()
     files = [text for text in arguments.files if "=" not in text]
     overrides = [text for text in arguments.files if "=" in text]
@@ -39,7 +39,7 @@ def main() -> None:
     for seed in arguments.seeds:
         for path in [path for path in paths if not files or path == base or str(path) in files]:
             config = load_config(path, [*overrides, f"seed={seed}"])
-            if seed in runs_of(config, study.dumps()):
+            if study.has(config):
                 continue
             found = run_like(config)
             print(f"{path}, seed {seed}: {standing(found)}", flush=True)
@@ -52,44 +52,43 @@ def main() -> None:
 
 
 class Study:
-    """Settings files, the first of which the others are held against, and the runs that there are of them."""
+    """Settings files, the first of which the others are held against, and the folder of the validation dumps.
+
+    A table is made from that folder alone, which is what is committed: so it can grow on several machines, none of
+    which has all runs.
+    """
 
     def __init__(self, paths: list[Path], overrides: list[str], out: Path) -> None:
-        self.configs = {path: load_config(path, overrides) for path in paths}
-        # what the command has to repeat: settings that change numbers
-        self.typed = [text for text in overrides if text.partition("=")[0] not in MAY_CHANGE]
-        self.out = out
-        self._read: dict[Path, Predictions] = {}
+        self.paths, self.overrides, self.out = paths, overrides, out
+        self.configs = [load_config(path, overrides) for path in paths]
+        self._collect()
 
-    @property
-    def base(self) -> Config:
-        """The settings that others are held against."""
-        return next(iter(self.configs.values()))
-
-    def dumps(self) -> list[Predictions]:
-        """All validation dumps that there are, each read once; no other part is looked at."""
-        for path in sorted(Path(self.base.results_dir).glob("*.val.npz")):
-            if path not in self._read:
-                self._read[path] = load_predictions(path)
-        return list(self._read.values())
+    def has(self, config: Config) -> bool:
+        """Whether ``config`` has been trained with its seed."""
+        return any(runs_of(config, [dump]).get(config.seed) for dump in self._dumps(self.out))
 
     def write(self) -> list[Row]:
-        """Table and picture, once the base has been trained; returns all rows of the table."""
-        dumps = self.dumps()
-        base_runs = runs_of(self.base, dumps)
-        rows = []
-        for path, config in self.configs.items():
-            command = " ".join(["python gen_ablation.py", str(path), *self.typed])
-            row = row_of(config, self.base, runs_of(config, dumps), base_runs, command)
-            rows += [] if row is None else [row]
-        table = self.out / f"{self.base.dataset}.csv"
+        """Table and picture, once the base has been trained; returns the rows of the table."""
+        self._collect()
+        rows = rows_of(self.paths, self.overrides, self.out)
+        table = self.out / f"{self.configs[0].dataset}.csv"
         if rows:
             write_ablation(rows, table)
-        written = in_order(read_ablation(table)) if table.is_file() else []
-        if changes := [(row.name, row.gain, row.low, row.high) for row in written if row.change]:
-            title = f"{TITLES.get(self.base.dataset, self.base.dataset)}: what each change to the recipe is worth"
+        if changes := [(row.name, row.gain, row.low, row.high) for row in rows if row.change]:
+            title = f"{TITLES.get(table.stem, table.stem)}: what each change to the recipe is worth"
             save_figure(ablation_figure(changes, title), table.with_suffix(".png"))
-        return written
+        return rows
+
+    def _collect(self) -> None:
+        """Copy to the folder what has been trained of these settings, at half the size."""
+        for dump in self._dumps(Path(self.configs[0].results_dir)):
+            target = self.out / f"{dump.meta['run']}.val.npz"
+            if not target.exists() and any(runs_of(config, [dump]) for config in self.configs):
+                save_predictions(dump, target, half=True)
+
+    def _dumps(self, folder: Path) -> list[Predictions]:
+        """All validation dumps in ``folder``; no other part is looked at."""
+        return [load_predictions(path) for path in sorted(folder.glob("*.val.npz"))]
 
 
 if __name__ == "__main__":

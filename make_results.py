@@ -9,7 +9,7 @@ from benchmarks.points import read_points, record_text
 from benchmarks.preparing import large_sets_text
 from benchmarks.small_networks import Speed
 from benchmarks.table import read_rows, speed_text
-from utils.ablation import ablation_text, read_ablation
+from utils.ablation import ablation_text, rows_of
 from utils.agreement import load_votes
 from utils.card import card_text, read_table
 from utils.cli import Parser, run_cli
@@ -64,8 +64,9 @@ def texts() -> dict[Path, dict[str, str]]:
     points = read_points(results / "bench" / "time_to_accuracy.csv")
     readme["record"] = record_text(points, load_runs(results / "record"))
     readme["large sets"] = large_sets()
-    if (ablation := results / "ablation" / f"{FER2013}.csv").is_file():
-        readme["ablation"] = ablation_text(read_ablation(ablation))
+    changes = sorted((ROOT / "configs" / "ablation").glob("*.json"))
+    if rows := rows_of(changes, [], results / "ablation"):
+        readme["ablation"] = ablation_text(rows)
     cards = {weights.stem: card_of(weights.stem) for weights in sorted((ROOT / SHIPPED).glob("*.safetensors"))}
     return {ROOT / "README.md": readme} | ({ROOT / SHIPPED / "README.md": cards} if cards else {})
 

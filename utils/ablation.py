@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.config import Config, differing
+from utils.config import MAY_CHANGE, Config, differing, load_config
 from utils.errors import UserError
-from utils.files import read_small_text, write_atomically
+from utils.files import write_atomically
 from utils.metrics import interval_of_mean
-from utils.predictions import Predictions
+from utils.predictions import Predictions, load_predictions
 
 # What may differ between a settings file and a run of it: the seed, and what the run settled for itself.
-FREE = ("seed", "precision", "threads", "num_workers", "distributed", "micro_batch")
+FREE = ("seed", "precision", "channels_last", "threads", "num_workers", "distributed", "micro_batch")
 COLUMNS = ("name", "change", "seeds", "mean", "each", "gain", "low", "high", "seconds", "command")
 
 
@@ -59,6 +59,30 @@ def runs_of(config: Config, dumps: Sequence[Predictions]) -> dict[int, Predictio
         if isinstance(settings, dict) and not differing(settings, asdict(config), FREE):
             found.setdefault(int(settings["seed"]), dump)
     return dict(sorted(found.items()))
+
+
+def rows_of(paths: Sequence[Path], overrides: Sequence[str], folder: Path) -> list[Row]:
+    """The table: of each settings file that was trained with a seed of the base's, what its change is worth.
+
+    Args:
+        paths: settings files, the base first.
+        overrides: settings on top of each, as they are typed; commands repeat those that make another run.
+        folder: where the validation dumps are.
+
+    Raises:
+        UserError: settings or dumps that cannot be read; dumps of different images or labels.
+    """
+    configs = {path: load_config(path, list(overrides)) for path in paths}
+    base = configs[paths[0]]
+    dumps = [load_predictions(path) for path in sorted(folder.glob("*.val.npz"))]
+    base_runs = runs_of(base, dumps)
+    typed = [text for text in overrides if text.partition("=")[0] not in (*MAY_CHANGE, *FREE)]
+    rows = []
+    for path, config in configs.items():
+        command = " ".join(["python gen_ablation.py", str(path), *typed])
+        row = row_of(config, base, runs_of(config, dumps), base_runs, command)
+        rows += [] if row is None else [row]
+    return in_order(rows)
 
 
 def row_of(
@@ -109,15 +133,11 @@ def change_of(config: Config, base: Config) -> str:
 
 
 def write_ablation(rows: Sequence[Row], path: Path) -> None:
-    """The table as CSV, shares and seconds rounded; rows that ``path`` has of other settings files are kept.
-
-    So a table can grow on several machines, none of which has all runs.
-    """
-    kept = {row.name: row for row in read_ablation(path)} if path.is_file() else {}
+    """The table as CSV, shares and seconds rounded."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for row in (kept | {row.name: row for row in rows}).values():
+    for row in rows:
         numbers = [f"{value:.6f}" if value == value else "" for value in (row.gain, row.low, row.high)]
         seeds, each = " ".join(map(str, row.seeds)), " ".join(f"{accuracy:.6f}" for accuracy in row.accuracies)
         mean, seconds = f"{row.accuracy:.6f}", f"{row.seconds:.1f}"
@@ -125,37 +145,13 @@ def write_ablation(rows: Sequence[Row], path: Path) -> None:
     write_atomically(path, text.getvalue().encode())
 
 
-def read_ablation(path: Path) -> list[Row]:
-    """The table that `write_ablation` wrote.
-
-    Raises:
-        UserError: no such file, or another table.
-    """
-    reader = csv.DictReader(io.StringIO(read_small_text(path, most=2**20)))
-    if tuple(reader.fieldnames or ()) != COLUMNS:
-        raise UserError(f"{path}: expected a table with the columns {', '.join(COLUMNS)}")
-    try:
-        return [_row(cells) for cells in reader]
-    except (ValueError, TypeError, AttributeError):
-        raise UserError(f"{path}: row {reader.line_num}: not a row of gen_ablation.py") from None
-
-
-def _row(cells: Mapping[str, str]) -> Row:
-    gain, low, high = (float(cells[key] or "nan") for key in ("gain", "low", "high"))
-    seeds, accuracies = tuple(map(int, cells["seeds"].split())), tuple(map(float, cells["each"].split()))
-    if not seeds or len(seeds) != len(accuracies):
-        raise ValueError("a seed without its accuracy")
-    seconds = float(cells["seconds"])
-    return Row(cells["name"], cells["change"], seeds, accuracies, gain, low, high, seconds, cells["command"])
-
-
 def ablation_text(rows: Sequence[Row]) -> str:
-    """The README's table, as Markdown: the base first, then the changes, the most worthwhile on top."""
+    """The README's table, as Markdown."""
     lines = [
         "| change | seeds | validation, mean (each) | gain in points, 95 % interval | seconds |",
         "|---|---|---|---|---|",
     ]
-    for row in in_order(rows):
+    for row in rows:
         each = f" ({', '.join(f'{accuracy:.2%}' for accuracy in row.accuracies)})" if len(row.seeds) > 1 else ""
         gain = f"{100 * row.gain:+.2f} [{100 * row.low:+.2f}, {100 * row.high:+.2f}]" if row.change else ""
         if row.low > 0 or row.high < 0:
