@@ -11,11 +11,12 @@ from benchmarks.pacer import Pacer
 from trainers.learner import Learner
 from utils.batches import TrainingBatches
 from utils.inference import predict
-from utils.runtime import placed
+from utils.runtime import keep_freed_memory, placed
 
 
 def train(job: Job, pacer: Pacer) -> None:
     """Train until the pacer has had enough; says how long each step waited for its batch."""
+    keep_freed_memory()
     learner = Learner(job.config(), job.split().train)
     learner.train_mode()
     for epoch in itertools.count():
@@ -35,6 +36,7 @@ def feed(job: Job, pacer: Pacer) -> None:
 
 def validate(job: Job, pacer: Pacer, views: int = 1) -> None:
     """Judge the same images again and again; a step is one pass over them."""
+    keep_freed_memory()
     model, images = placed(job.network(), job.config()), job.split().val.images[: job.images]
     while True:
         predict(model, images, job.config(), views=views)

@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
-from conftest import SMALL
+from conftest import ROOT, SMALL
 
 from utils import probe, runtime
 from utils.config import load_config
@@ -81,3 +84,23 @@ def test_resolve_says_what_it_measured_and_measures_only_what_is_left_open(tmp_p
     resolved = resolve(free, said.append)
     assert (resolved.precision, resolved.channels_last) == ("bf16", "on")
     assert said == ["measured on this machine: bf16 with channels_last, 4.0 times as fast as plain fp32"]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps what is freed as it likes")
+def test_freed_memory_is_kept():
+    """Pages that are touched anew are faults, which the system counts."""
+    program = """
+import resource, torch
+from utils.runtime import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        kept = [torch.ones(2**20) for _ in range(8)]  # 32 MB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+keep_freed_memory()
+print(min(faults() for _ in range(5)))
+"""
+    told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(told.stdout) < 1000  # of 80 * 1024 pages

