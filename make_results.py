@@ -61,6 +61,7 @@ def texts() -> dict[Path, dict[str, str]]:
     readme = {name: results_text(load_runs(results / name), f"results/{name}", ROOT / "configs") for name in DATASETS}
     readme["study"] = study_text(study_of(FER2013), load_votes(results / FER2013 / VOTES))
     readme["bench"] = measured_speed(results / "bench" / "cpu.csv")
+    readme["bench without AMX"] = measured_speed(results / "bench" / "without_amx" / "cpu.csv")
     points = read_points(results / "bench" / "time_to_accuracy.csv")
     readme["record"] = record_text(points, load_runs(results / "record"))
     readme["large sets"] = large_sets()

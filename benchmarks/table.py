@@ -135,7 +135,8 @@ def speed_text(rows: Sequence[Mapping[str, str]], facts: Mapping[str, str], titl
     lines += ["| | ours | " + " | ".join(peers) + " |", "|---" * (len(peers) + 2) + "|"]
     for case in dict.fromkeys(row["case"] for row in rows):
         mine = [row for row in rows if row["case"] == case]
-        if any(row["ratio"] and row["peer"] in PEERS for row in mine):
+        beside_peers = any(row["ratio"] and row["peer"] in PEERS for row in mine)
+        if beside_peers or not any(row["target"] for row in mine):
             own = next((row for row in mine if row["peer"] == "ours"), None)
             cells = [titles.get(case, case), "–" if own is None else figure(own["median"], own["unit"])]
             cells += [_ratios(mine, peer) for peer in peers]
