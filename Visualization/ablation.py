@@ -15,7 +15,7 @@ def ablation_figure(changes: Sequence[tuple[str, float, float, float]], title: s
 
     Args:
         changes: name, gain, and the ends of its 95 % interval, as shares of the images.
-        title: one line or more in bold.
+        title: in bold.
 
     Raises:
         ValueError: no changes.
@@ -34,7 +34,8 @@ def ablation_figure(changes: Sequence[tuple[str, float, float, float]], title: s
             axes.plot([low, high], [place, place], color=colour, linewidth=2)
             axes.plot(gain, place, "o", color=colour, markersize=6, markeredgecolor="white")
             words = plain(f"{gain:+.1f}")
-            axes.annotate(words, (high, place), (5, 0), textcoords="offset points", va="center", fontsize=SMALL)
+            number = axes.annotate(words, (high, place), (5, 0), textcoords="offset points", va="center", fontsize=SMALL)
+            number.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})
         axes.set_yticks(range(len(names)), [plain(name) for name in names])
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.margins(x=0.12)
