@@ -1,5 +1,6 @@
 """Which network and which faces a picture is about: the options that the programs for explanations share."""
 
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,12 +12,16 @@ from utils.cli import Parser
 from utils.config import load_config
 from utils.datasets.drawn_faces import draw_face
 from utils.datasets.faces import Faces
-from utils.datasets.images import FORMATS, read_image, resized
+from utils.datasets.images import read_photo, resized
 from utils.errors import UserError, closest
 from utils.inference import Recognizer
 from utils.labels import FER2013_CLASSES, TITLES, canonical
+from utils.pictures.boxes import cut_out
+from utils.pictures.detectors import FaceFinder, open_detector
+from utils.pictures.reader import as_stored, stored_side
 from utils.shipped import network_path
 from utils.splits import load_every, load_splits
+from utils.trust import calibrated_probabilities
 
 DRAWN_SIDE, DRAWN_SEED, MOST_DRAWN = 192, 0, 100
 PARTS = ("train", "val", "test")
@@ -33,7 +38,7 @@ class Subjects:
         images: R faces, uint8 [H, W] or [H, W, 3], of one size.
         names: R names of one line.
         labels: int64 [R], the true class of each, or -1 where nobody knows.
-        probabilities: float64 [R, C], what the network says.
+        probabilities: float64 [R, C], what the network says, calibrated as `predict.py` says it.
         people: numbers of the drawn people; None for other faces.
     """
 
@@ -76,11 +81,12 @@ class Subjects:
 def add_options(parser: Parser) -> None:
     """The options that `chosen_subjects` reads."""
     parser.add_argument("--run", metavar="RUN", help="run, or file of its weights (default: what comes with this)")
-    parser.add_argument(
-        "--image", nargs="+", type=Path, metavar="FILE", help="photos; the square in the middle is seen"
-    )
-    box = "the face in the photos, in pixels; default: the largest square in the middle"
-    parser.add_argument("--box", nargs=4, type=int, metavar=("LEFT", "TOP", "RIGHT", "BOTTOM"), help=box)
+    parser.add_argument("--image", nargs="+", type=Path, metavar="FILE", help="photos; of each, its largest face")
+    place = parser.add_mutually_exclusive_group()
+    box = "where the face is in the photos, in pixels (default: it is looked for)"
+    place.add_argument("--box", nargs=4, type=int, metavar=("LEFT", "TOP", "RIGHT", "BOTTOM"), help=box)
+    place.add_argument("--whole", action="store_true", help="no face is looked for: the square in the photos' middle")
+    parser.add_argument("--detector", metavar="FILE", help="model file of YuNet, or 'cascade' (default: what is there)")
     parser.add_argument("--split", choices=PARTS, help="part of the run's own data (default with --run: test)")
     parser.add_argument(
         "--on", nargs="+", metavar=("FILE", "key=value"), help="all images of the data set of this settings file"
@@ -106,13 +112,14 @@ def chosen_subjects(options: Namespace, each: int = 1) -> Subjects:
     sources = [name for name in ("image", "split", "on") if getattr(options, name) is not None]
     if len(sources) > 1:
         raise UserError(f"command line: --{sources[0]} and --{sources[1]} name two places of faces; leave out one")
-    if options.box and not options.image:
-        raise UserError("command line: --box is the face in a photo; --image names the photo")
+    for name in ("box", "whole", "detector"):
+        if getattr(options, name) and not options.image:
+            raise UserError(f"command line: --{name} is about photos; --image names them")
     config = load_config(options.config)
     recognizer = Recognizer(network_path(options.run, config), device=options.device, precision="fp32")
     if options.image:
         names, source = [path.name for path in options.image], "photos"
-        images, labels = _photos(options.image, recognizer, options.box), np.full(len(names), -1)
+        images, labels = _photos(options, recognizer), np.full(len(names), -1)
         taken = _indices(options.index, len(names)) if options.index else list(range(len(names)))
     elif not sources and options.run is None:
         return _drawn(recognizer, options.index, each)
@@ -171,19 +178,38 @@ def _of_data(recognizer: Recognizer, options: Namespace) -> tuple[Faces, str]:
     return faces, source
 
 
-def _photos(files: Sequence[Path], recognizer: Recognizer, box: Sequence[int] | None) -> np.ndarray:
-    """uint8 [N, S, S] or [N, S, S, 3]: the square of each photo that is to be seen, at the size of drawn faces."""
-    colour = recognizer.config.in_channels == 3
+def _photos(options: Namespace, recognizer: Recognizer) -> np.ndarray:
+    """uint8 [N, S, S] or [N, S, S, 3]: what the network sees of each photo, at the size of its data set's images."""
+    side = stored_side(recognizer.config)
+    finder = None if options.box or options.whole else FaceFinder(open_detector(options.detector))
     images = []
-    for file in files:
-        image = read_image(file, formats=tuple(dict.fromkeys(FORMATS.values())), colour=colour)
-        if box is not None:
-            left, top, right, bottom = box
-            height, width = image.shape[:2]
-            if not (0 <= left < right <= width and 0 <= top < bottom <= height):
-                raise UserError(f"--box {left} {top} {right} {bottom}: not within {file}, {width}×{height} pixels")
-        images.append(resized(image, DRAWN_SIDE, tuple(box) if box is not None else None))  # type: ignore[arg-type]
+    for file in options.image:
+        photo = read_photo(file)
+        if finder is not None:
+            crop = _largest_face(file, photo, finder, side)
+        else:
+            crop = resized(photo, side, _within(photo, file, options.box) if options.box else None)
+        images.append(as_stored(crop, recognizer.config))
     return np.stack(images)
+
+
+def _largest_face(file: Path, photo: np.ndarray, finder: FaceFinder, side: int) -> np.ndarray:
+    found = finder.find(photo)
+    if not found:
+        raise UserError(f"{file}: no face found; --box says where it is, --whole takes the square in the middle")
+    box = max(found, key=lambda one: one.side)
+    which = "the face" if len(found) == 1 else f"the largest of {len(found)} faces"
+    left, top, right, bottom = box.corners()
+    print(f"{file}: {which}, at {left},{top} to {right},{bottom}", file=sys.stderr)
+    return cut_out(photo, box, side)
+
+
+def _within(photo: np.ndarray, file: Path, box: Sequence[int]) -> tuple[int, int, int, int]:
+    left, top, right, bottom = box
+    height, width = photo.shape[:2]
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise UserError(f"--box {left} {top} {right} {bottom}: not within {file}, {width}×{height} pixels")
+    return left, top, right, bottom
 
 
 def _indices(wanted: Sequence[int], count: int) -> list[int]:
@@ -200,5 +226,5 @@ def _first_of_each(labels: np.ndarray, each: int) -> list[int]:
 
 def _asked(recognizer: Recognizer, source: str, images: np.ndarray, names: list[str], labels: np.ndarray) -> Subjects:
     title = f"{recognizer.checkpoint.run} ({recognizer.config.arch})"
-    probabilities = recognizer.probabilities(images, views=1)
+    probabilities = calibrated_probabilities(recognizer, images)
     return Subjects(recognizer, title, source, images, names, labels, probabilities)

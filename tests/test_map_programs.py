@@ -9,12 +9,16 @@ import torch
 from conftest import refusal
 from matplotlib.text import Text
 from PIL import Image
+from test_pictures import HAPPY, SURPRISE, scene
 
 from models import create_model
+from utils.calibration import at_temperature
 from utils.cli import Parser
 from utils.config import Config
 from utils.inference import Recognizer
+from utils.pictures import FaceReader
 from utils.shipped import network_path
+from utils.trust import Trust
 from Visualization import gen_salientmap, gradCAM_resmasking
 from Visualization.explanations import maps_figure, overlaid
 from Visualization.map_sheets import masks_sheet
@@ -25,8 +29,7 @@ ONE = ["--index", "3"]
 
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
-    pixels = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    Image.fromarray(scene((SURPRISE, 40, 160), (HAPPY, 360, 240))).save(tmp_path / "photo.png")
     return tmp_path / "photo.png"
 
 
@@ -63,12 +66,47 @@ def test_grid_has_a_column_for_every_class(monkeypatch):
     assert set(Recognizer(network_path(None, Config())).classes) <= set(texts)
 
 
-def test_photo_is_cut_to_its_box(photo):
-    options = lambda *more: _read("--image", str(photo), *more)  # noqa: E731
-    whole, part = chosen_subjects(options()), chosen_subjects(options("--box", "30", "0", "90", "60"))
+def of_photo(path: Path, *more: str):
+    return chosen_subjects(_read("--image", str(path), "--detector", "cascade", *more))
+
+
+def test_of_a_photo_the_largest_face_is_explained_as_predict_sees_it(photo, capsys):
+    found = of_photo(photo)
+    with FaceReader(detector="cascade") as reader:
+        faces = reader.read(photo)
+    largest = max(faces, key=lambda face: face.box.side)
+    assert largest.label == "happy" and len(faces) == 2
+    np.testing.assert_allclose(found.probabilities[0], list(largest.probabilities.values()), atol=1e-6)
+    left, top, right, bottom = largest.box.corners()
+    assert capsys.readouterr().err == f"{photo}: the largest of 2 faces, at {left},{top} to {right},{bottom}\n"
+    assert found.labels.tolist() == [-1] and found.names == ["photo.png"]
+
+
+def test_place_in_a_photo_can_be_said(photo, tmp_path):
+    whole, part = of_photo(photo, "--whole"), of_photo(photo, "--box", "40", "60", "200", "220")
     assert whole.images.shape == part.images.shape and not np.array_equal(whole.images, part.images)
-    assert whole.labels.tolist() == [-1] and whole.names == ["photo.png"]
-    assert "not within" in refusal(lambda: chosen_subjects(options("--box", "0", "0", "91", "60")))
+    assert "not within" in refusal(lambda: of_photo(photo, "--box", "0", "0", "641", "60"))
+    Image.new("L", (90, 60), 128).save(tmp_path / "wall.png")
+    assert "wall.png: no face found; --box" in refusal(lambda: of_photo(tmp_path / "wall.png"))
+
+
+def test_photos_are_read_as_predict_reads_them(tmp_path):
+    """16 bits a channel, transparent, and several pictures in one file, as many cameras write."""
+    grey = np.asarray(Image.fromarray(scene((HAPPY, 100, 240))).convert("L"))
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    Image.fromarray(grey).convert("RGBA").save(tmp_path / "clear.png")
+    Image.fromarray(grey).convert("RGB").save(
+        tmp_path / "two.tif", save_all=True, append_images=[Image.new("L", (8, 8))]
+    )
+    deep, *others = (of_photo(tmp_path / name).images for name in ("deep.png", "clear.png", "two.tif"))
+    for other in others:
+        np.testing.assert_array_equal(deep, other)
+
+
+def test_probabilities_are_at_the_networks_temperature(monkeypatch):
+    plain = chosen_subjects(_read(*ONE)).probabilities
+    monkeypatch.setattr("utils.trust.trust_of", lambda _: Trust(2.0, None, known=True))
+    np.testing.assert_allclose(chosen_subjects(_read(*ONE)).probabilities, at_temperature(plain, 2.0), atol=1e-6)
 
 
 def test_faces_of_another_data_set(tmp_path):
@@ -108,7 +146,8 @@ def test_map_is_over_the_face_where_it_is_strong():
         (gradCAM_resmasking, ["--run", "no_such_run"], "no_such_run"),
         (gradCAM_resmasking, ["--layer", "nolayer"], "no layer 'nolayer'"),
         (gradCAM_resmasking, ["--index", "-1"], "counted from 0"),
-        (gradCAM_resmasking, ["--box", "0", "0", "9", "9"], "--image names the photo"),
+        (gradCAM_resmasking, ["--box", "0", "0", "9", "9"], "--image names them"),
+        (gradCAM_resmasking, ["--whole"], "--image names them"),
         (gradCAM_resmasking, ["--image", "a.png", "--split", "val"], "leave out one"),
         (gen_salientmap, ["--out", "map.jpg"], ".png or .pdf"),
         (gen_salientmap, ["--grid", "--class", "sad"], "leave out --class"),

@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from utils.calibration import fit_temperature, unsure_below
-from utils.inference import Recognizer
+from utils.datasets.faces import Images
+from utils.inference import Recognizer, predict
 from utils.predictions import Predictions, load_predictions, softmax
 from utils.shipped import is_shipped
 
@@ -47,6 +50,19 @@ def trusted_by(validation: Predictions | None, recognizer: Recognizer) -> Trust:
     # the last layer of what comes with the package has taken up the temperature
     temperature = 1.0 if is_shipped(recognizer.path) else fit_temperature(logits, targets)
     return Trust(temperature, unsure_below(softmax(logits / temperature), targets), known=True)
+
+
+def calibrated_probabilities(recognizer: Recognizer, images: Images, trust: Trust | None = None) -> np.ndarray:
+    """float64 [N, C]: what a network says of single faces, uint8 [N, H, W] or [N, H, W, 3], at its temperature.
+
+    Args:
+        trust: what is known of the network, if that has been looked up before.
+
+    Raises:
+        UserError: without ``trust``, the dump of validation is damaged.
+    """
+    trust = trust or trust_of(recognizer)
+    return softmax(predict(recognizer.model, images, recognizer.config)[0] / np.float64(trust.temperature))
 
 
 def own_dump(recognizer: Recognizer, part: str) -> Predictions | None:

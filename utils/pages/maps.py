@@ -10,6 +10,7 @@ from utils.datasets.drawn_faces import draw_face
 from utils.explaining.methods import METHODS, explain
 from utils.inference import Recognizer
 from utils.labels import FER2013_CLASSES
+from utils.trust import calibrated_probabilities
 from Visualization.explanations import overlaid, tiles_figure
 
 _SUBJECTS = (3, 11)  # of the drawn people; one sheet each
@@ -44,7 +45,7 @@ def map_sheets(recognizer: Recognizer) -> list[Sheet]:
     sheets = []
     for number, subject in enumerate(_SUBJECTS, 1):
         faces = np.stack([_drawn(name, subject) for name in drawn])
-        probabilities = recognizer.probabilities(faces, views=1)
+        probabilities = calibrated_probabilities(recognizer, faces)
         chosen = probabilities.argmax(1)
         maps = explain(recognizer.model, faces, chosen, recognizer.config, method)
         pairs = [(overlaid(face, 0 * one), overlaid(face, one)) for face, one in zip(faces, maps, strict=True)]

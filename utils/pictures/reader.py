@@ -8,16 +8,15 @@ from types import TracebackType
 import numpy as np
 from PIL import Image
 
-from utils.config import load_config
+from utils.config import Config, load_config
 from utils.datasets.images import read_photo, resized
 from utils.datasets.sources import SOURCES
 from utils.errors import UserError
-from utils.inference import Recognizer, predict
+from utils.inference import Recognizer
 from utils.pictures.boxes import Box, cut_out
 from utils.pictures.detectors import FaceFinder, open_detector
-from utils.predictions import softmax
 from utils.shipped import network_path
-from utils.trust import trust_of
+from utils.trust import calibrated_probabilities, trust_of
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ class FaceReader:
 
     def read_in(self, image: np.ndarray, boxes: Sequence[Box]) -> list[Face]:
         """The faces of uint8 [H, W, 3] that are known to be in ``boxes``, in their order."""
-        side = self._side()
+        side = stored_side(self._open().config)
         readings = self._judged([cut_out(image, box, side) for box in boxes])
         return [Face(r.probabilities, r.label, box) for r, box in zip(readings, boxes, strict=True)]
 
@@ -120,7 +119,7 @@ class FaceReader:
         Raises:
             ValueError: arrays of another type or shape; or this reader has been closed.
         """
-        side = self._side()
+        side = stored_side(self._open().config)
         return self._judged([resized(checked(crop), side) for crop in crops])
 
     def reading(self, probabilities: np.ndarray) -> Reading:
@@ -140,26 +139,28 @@ class FaceReader:
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.close()
 
-    def _side(self) -> int:
-        """How large the images are that the network was trained on, before they were brought to its own size."""
-        config = self._open().config
-        return SOURCES[config.dataset].side or config.image_size
-
     def _judged(self, crops: Sequence[np.ndarray]) -> list[Reading]:
         """Readings of uint8 [side, side] or [side, side, 3] each."""
         recognizer = self._open()
         if not crops:
             return []
-        config = recognizer.config
-        coloured = config.in_channels == 3 and SOURCES[config.dataset].colour
-        images = np.stack([as_rgb(crop) if coloured else _as_grey(crop) for crop in crops])
-        logits = predict(recognizer.model, images, config, views=1)[0]
-        return [self.reading(row) for row in softmax(logits / self.trust.temperature)]
+        images = np.stack([as_stored(crop, recognizer.config) for crop in crops])
+        return [self.reading(row) for row in calibrated_probabilities(recognizer, images, self.trust)]
 
     def _open(self) -> Recognizer:
         if self._recognizer is None:
             raise ValueError("this reader has been closed")
         return self._recognizer
+
+
+def stored_side(config: Config) -> int:
+    """How large the images are that a network was trained on, before they were brought to its own size."""
+    return SOURCES[config.dataset].side or config.image_size
+
+
+def as_stored(crop: np.ndarray, config: Config) -> np.ndarray:
+    """uint8 [S, S] or [S, S, 3] as the data set of a network has them: in grey where it knows no colours."""
+    return as_rgb(crop) if config.in_channels == 3 and SOURCES[config.dataset].colour else _as_grey(crop)
 
 
 def checked(image: np.ndarray) -> np.ndarray:
