@@ -1,6 +1,8 @@
 """Reports of runs: one file that asks for nothing else, says what the dumps say, and escapes what it is told."""
 
+import html
 import re
+import shlex
 import subprocess
 from collections.abc import Mapping
 from html.parser import HTMLParser
@@ -63,6 +65,7 @@ def dump(folder: Path, name: str, part: str, *, seed: int = 0, count: int = 300,
     logits = random.normal(size=(2, count, len(CLASSES))).astype(np.float32)
     logits[:, np.arange(count), targets] += 1
     meta = {"run": name, "split": part, "dataset": "fer2013", "checkpoint": "c" * 64, "data": "d", "views": 2} | told
+    folder.mkdir(exist_ok=True)
     path = folder / f"{name}.{part}.npz"
     save_predictions(Predictions(logits, targets, [f"{part}{n}" for n in range(count)], CLASSES, meta), path)
     return path
@@ -177,7 +180,25 @@ def test_the_shipped_network_shows_maps_on_drawn_faces_and_how_to_repeat_it():
     outline = Outline(text)
     assert text.count('<img src="data:image/png') == 2
     assert ["drawn", "person 1", "person 2"] in outline.rows
-    assert "python main_fer.py --config configs/zoo/quick_vgg.json" in text
+    assert "python main_fer.py --config configs/zoo/quick_vgg.json precision=bf16" in text
+    assert "sgd; bf16, seed 6" in text and "on test, over 10 views of each image, in fp32" in text
+
+
+def test_the_command_that_repeats_an_average_can_be_typed(tmp_path):
+    for seed, name in enumerate(("a", "b c")):
+        dump(tmp_path / "runs", name, "test", seed=seed)
+    command = ("a.test.npz", "b c.test.npz", "--out", ".", "--name", "mean")
+    assert start_here(tmp_path / "runs", "gen_ensemble.py", *command).returncode == 0
+    page = html.unescape(text_of(found(tmp_path / "runs" / "mean.test.npz")))
+    assert "all members; nothing was chosen" in page
+    program, *words = shlex.split(re.search(r"<code>python (gen_ensemble.py .*?)</code>", page)[1])
+    before = load_predictions(tmp_path / "runs" / "mean.test.npz")
+    (tmp_path / "runs" / "mean.test.npz").unlink()
+    assert start_here(tmp_path, program, *words).returncode == 0
+    again = load_predictions(tmp_path / "runs" / "mean.test.npz")
+    assert np.array_equal(again.logits, before.logits) and again.meta == before.meta
+    (tmp_path / "runs" / "a.test.npz").unlink()
+    assert "a.test.npz do not lie beside its own" in text_of(found(tmp_path / "runs" / "mean.test.npz"))
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The small file of a trained network: as good as the run, calibrated, and honest about its past."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from utils.errors import UserError
 from utils.inference import Recognizer
 from utils.predictions import load_predictions, softmax
 from utils.shipped import load_network, network_path, shipped_bytes
+from utils.splits import load_splits
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,16 @@ def test_its_dumps_are_its_own_and_calibrated_on_validation(made, small):
     np.testing.assert_allclose(mine.logits[0] * temperature, runs.logits[0], atol=0.02 * abs(runs.logits).max())
     assert mine.meta["checkpoint"] == Recognizer(small).hash and mine.meta["run"] == run.name
     assert (folder / "results" / "pretrained" / f"{small.stem}.test.npz").is_file()
+
+
+def test_it_judges_in_fp32_and_says_how_it_was_trained(made, tmp_path):
+    checkpoint = load_checkpoint(made[1] / "best.pt")
+    trained = replace(checkpoint, config=replace(checkpoint.config, precision="bf16"))
+    (tmp_path / "a.safetensors").write_bytes(shipped_bytes(trained, 1.5))
+    recognizer = Recognizer(tmp_path / "a.safetensors")
+    (split,) = load_splits(recognizer.config)
+    meta = recognizer.predict(split, "val", views=1).meta
+    assert (meta["precision"], meta["config"]["precision"]) == ("fp32", "bf16")
 
 
 def test_create_model_brings_classes_and_channels_of_its_own(small):

@@ -18,7 +18,7 @@ from utils.errors import UserError
 from utils.predictions import Predictions, softmax
 from utils.runtime import autocast, find_device, memory_format, placed
 from utils.seen import form_of, pasts
-from utils.shipped import load_network
+from utils.shipped import is_shipped, load_network
 
 # Images in one forward pass: enough to be fast, small enough for 224 px on a laptop.
 MOST_IMAGES, MOST_PIXELS = 256, 2_000_000
@@ -81,7 +81,8 @@ class Recognizer:
         """Args:
             path: a checkpoint file, or one that came with the package (`models.pretrained_path`).
             device: where to compute; the processor by default.
-            precision: fp32 or bf16; as it was trained by default.
+            precision: fp32 or bf16; by default as it was trained, and of what came with the package fp32, which is the
+                same on all machines.
 
         Raises:
             UserError: the file is neither, or damaged.
@@ -90,9 +91,8 @@ class Recognizer:
         self.checkpoint, self.hash = load_network(self.path)
         self.classes = self.checkpoint.classes
         config = self.checkpoint.config
-        self.config = dataclasses.replace(
-            config, device=str(find_device(device or "cpu")), precision=precision or config.precision
-        )
+        own = "fp32" if is_shipped(self.path) else config.precision
+        self.config = dataclasses.replace(config, device=str(find_device(device or "cpu")), precision=precision or own)
         self.model = placed(rebuild_model(self.checkpoint), self.config)
 
     def probabilities(self, images: np.ndarray, views: int | None = None) -> np.ndarray:
@@ -229,7 +229,7 @@ def _variant(other: Config) -> str:
 
 
 def _identity(checkpoint: Checkpoint, config: Config) -> dict[str, object]:
-    """What a dump says of the run behind it."""
+    """What a dump says of the run behind it: ``config`` is that of its training, ``precision`` that of the judging."""
     return {
         "scores": "logits",
         "run": checkpoint.run,
@@ -242,7 +242,7 @@ def _identity(checkpoint: Checkpoint, config: Config) -> dict[str, object]:
         "epoch": checkpoint.epoch,
         "selection": checkpoint.selection,
         "training_seconds": checkpoint.progress.get("seconds"),
-        "config": dataclasses.asdict(config),
+        "config": dataclasses.asdict(checkpoint.config),
         "environment": checkpoint.environment,
         "origin": checkpoint.origin,
         "teacher": checkpoint.data.get("teacher"),

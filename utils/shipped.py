@@ -73,7 +73,6 @@ def shipped_bytes(checkpoint: Checkpoint, temperature: float) -> bytes:
 
     Args:
         checkpoint: a run that has ended; its judged weights go along.
-            It judges in fp32 by default, which is the same on all machines.
         temperature: what logits are divided by (Guo et al., ICML 2017). The last layer takes it up, so that whoever
             loads the file has calibrated probabilities without knowing of it.
     """
@@ -85,7 +84,7 @@ def shipped_bytes(checkpoint: Checkpoint, temperature: float) -> bytes:
     for number, seen in enumerate(checkpoint.seen):
         tensors[f"seen.{number}"] = seen["images"].contiguous()
     plain = Config()
-    config = replace(checkpoint.config, **{key: getattr(plain, key) for key in _HERE}, precision="fp32")
+    config = replace(checkpoint.config, **{key: getattr(plain, key) for key in _HERE})
     told: dict[str, Any] = {key: getattr(checkpoint, key) for key in _TOLD} | {"temperature": temperature}
     told["seconds"] = checkpoint.progress.get("seconds")
     told["forms"] = [seen["form"] for seen in checkpoint.seen]

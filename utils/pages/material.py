@@ -35,6 +35,7 @@ class Material:
         config: its settings; None where the dump does not know them (averages do not).
         histories: one row an epoch, by the name of the fold (``""`` where there is one split).
         network: that made the predictions; of a run of folds, that of the first.
+        folder: where its dumps lie.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Material:
     config: Config | None
     histories: Mapping[str, Epochs]
     network: Recognizer | None
+    folder: Path
 
     @property
     def meta(self) -> Mapping[str, Any]:
@@ -112,6 +114,7 @@ def material_of(files: RunFiles, parts: Mapping[str, Predictions], name: str | N
         config=config_from_dict(settings, f"{name or files.name}: the settings in its dump") if settings else None,
         histories=_histories(files),
         network=_network(files, judged.meta),
+        folder=files.results,
     )
 
 

@@ -1,6 +1,7 @@
 """What was trained on what, how it was chosen, and how to have it again: the parts of a report without figures."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,8 @@ def repeat_section(material: Material, level: int) -> Html:
     parts: list[Html] = []
     if config is not None:
         parts += [paragraph("From the folder of the project, with the data in place:"), _command(meta["config"])]
-    elif members := meta.get("members"):
-        parts.append(_pre("python gen_ensemble.py " + " ".join(f"{name}.test.npz" for name in members)))
+    elif "members" in meta:
+        parts += _averaging(material)
     else:
         parts.append(missing("The dump does not hold the settings of the run, so there is no command to repeat it."))
     parts.append(facts(machine) if machine else missing("The dump does not say on which machine it was made."))
@@ -73,6 +74,17 @@ def _command(settings: Mapping[str, Any]) -> Html:
     return _pre(command_of(settings, CONFIGS))
 
 
+def _averaging(material: Material) -> list[Html]:
+    """The command that averages the members' dumps, which lie beside the average."""
+    dumps = [material.folder / f"{name}.{material.part}.npz" for name in material.meta["members"]]
+    if away := [path.name for path in dumps if not path.is_file()]:
+        return [missing(f"Of its members' dumps {', '.join(away)} do not lie beside its own: it cannot be made again.")]
+    name = material.judged.meta.get("run")
+    words = ["python", "gen_ensemble.py", *map(str, dumps), "--out", str(material.folder)]
+    words += ["--name", material.name] if material.name != name else []
+    return [paragraph("From the folder that this page was written from:"), _pre(shlex.join(words))]
+
+
 def _pre(text: str) -> Html:
     return element("pre", element("code", text))
 
@@ -84,7 +96,7 @@ def _network(material: Material) -> str:
     count = _parameters(config)
     kind = "grey" if config.in_channels == 1 else "colour"
     size = f"{config.image_size} × {config.image_size} pixels, {kind}"
-    return f"{config.arch}{f', {count / 1e6:.2f} million parameters' if count else ''}; {size}; {config.precision}"
+    return f"{config.arch}{f', {count / 1e6:.2f} million parameters' if count else ''}; {size}"
 
 
 def _parameters(config: Config) -> int:
@@ -125,7 +137,7 @@ def _training(material: Material) -> str:
             words[-1] += " up to the chosen epoch"
     if config is not None:
         words.append(f"at most {config.max_epoch_num} epochs, batches of {config.batch_size}, {config.optimizer}")
-        words.append(f"seed {config.seed}")
+        words.append(f"{config.precision}, seed {config.seed}")
     if meta.get("teacher"):
         words.append("learned from a teacher's predictions too")
     return "; ".join(words)
@@ -134,7 +146,7 @@ def _training(material: Material) -> str:
 def _choice(material: Material) -> str:
     meta, selection = material.meta, material.told("selection")
     if "members" in meta:
-        return f"{selection.get('members', 'all members')}; chosen on {selection.get('split', 'none')}"
+        return f"{selection.get('members', 'all members')}{'; nothing was chosen' * (selection.get('split') != 'val')}"
     if selection.get("split") != "val":
         return ""
     metric = _METRICS.get(str(selection.get("metric")), str(selection.get("metric")))
@@ -145,7 +157,6 @@ def _choice(material: Material) -> str:
 def _judging(material: Material) -> str:
     if material.part == "val":
         return "on the validation part, which chose the epoch: its figures are too good; the test part is closed"
-    views = material.meta.get("views")
+    views, precision = material.meta.get("views"), material.meta.get("precision")
     told = f", over {views} view{'s' * (views != 1)} of each image" if isinstance(views, int) else ""
-    when = "once, after training" if material.part == "test" else "after training"
-    return f"on {part_name(material.part)}, opened {when}{told}"
+    return f"on {part_name(material.part)}{told}" + (f", in {precision}" if precision else "")
