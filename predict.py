@@ -72,7 +72,7 @@ class _Looker:
                 print(error, file=sys.stderr)
                 failed += 1
         if failed:
-            raise UserError(f"{failed} of {len(sources)} photos and videos could not be read")
+            raise UserError(f"{failed} of {len(sources)} photos and videos could not be read in full")
 
     def _photo(self, path: Path) -> None:
         image = read_photo(path)
@@ -83,17 +83,20 @@ class _Looker:
             self._say(target)
 
     def _video(self, source: Path | int) -> None:
-        tracker = FaceTracker(self._reader)
-        with open_video(source) as video:
-            target = self._target(source, ".mp4")
-            with closing(VideoWriter(target, video.rate)) if target else nullcontext() as drawn:
-                for number, (seconds, frame) in enumerate(video.frames()):
-                    faces = tracker.step(frame, seconds)
-                    self._records.write(Record(video.name, faces, number, seconds))
-                    if drawn:
-                        drawn.write(draw_faces(frame, faces))
-        if target:
-            self._say(target)
+        tracker, target = FaceTracker(self._reader), None
+        try:
+            with open_video(source) as video:
+                target = self._target(source, ".mp4")
+                with closing(VideoWriter(target, video.rate)) if target else nullcontext() as drawn:
+                    for number, (seconds, frame) in enumerate(video.frames()):
+                        faces = tracker.step(frame, seconds)
+                        self._records.write(Record(video.name, faces, number, seconds))
+                        if drawn:
+                            drawn.write(draw_faces(frame, faces))
+                self._records.end_video(video.name)
+        finally:  # of a video that is cut, what there was of it
+            if target and target.is_file():
+                self._say(target)
 
     def _target(self, source: Path | int, suffix: str) -> Path | None:
         """Where the drawn copy goes, if there is to be one; a camera is recorded only where --out is given."""

@@ -5,6 +5,7 @@ import io
 import json
 import re
 
+import cv2
 import numpy as np
 import pytest
 from conftest import SMALL, start, start_here
@@ -84,7 +85,29 @@ def test_what_cannot_be_read_is_named_and_the_others_are_looked_at(tmp_path, pho
     done = start_here(tmp_path, "predict.py", "photos", "--no-pictures")
     first, last = done.stderr.splitlines()
     assert done.returncode == 2 and first.startswith("photos/broken.png: not a readable image")
-    assert last == "1 of 4 photos and videos could not be read" and "photos/c.mp4" in done.stdout
+    assert last == "1 of 4 photos and videos could not be read in full" and "photos/c.mp4" in done.stdout
+
+
+def test_a_video_that_is_cut_is_looked_at_as_far_as_it_goes_and_called_damaged(tmp_path, photos):
+    writer = cv2.VideoWriter(str(tmp_path / "a.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (640, 360))
+    for left in range(100, 160, 3):
+        writer.write(scene((HAPPY, left, 220)))
+    writer.release()
+    whole = (tmp_path / "a.avi").read_bytes()
+    (tmp_path / "a.avi").write_bytes(whole[: len(whole) // 2])
+    done = start_here(tmp_path, "predict.py", "a.avi", "--detector", "cascade")
+    drawn, last = done.stderr.splitlines()
+    assert done.returncode == 2 and re.fullmatch(r"a.avi: damaged or cut; \d+ of its 20 frames can be read", last)
+    assert done.stdout.startswith("a.avi: 0.0 s, face 1: happy") and drawn.endswith("a.avi.faces.mp4")
+
+
+def test_a_video_without_a_face_says_so(tmp_path):
+    writer = VideoWriter(tmp_path / "a.mp4", 5.0)
+    for _ in range(3):
+        writer.write(scene())
+    writer.close()
+    done = start_here(tmp_path, "predict.py", "a.mp4", "--no-pictures", "--detector", "cascade")
+    assert (done.returncode, done.stdout) == (0, "a.mp4: no face found in 3 frames\n")
 
 
 def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path, photos):

@@ -41,6 +41,9 @@ class JsonLines:
         told = {"source": record.source, "frame": record.frame, "seconds": seconds, "faces": faces}
         print(json.dumps(told), file=self._out, flush=True)
 
+    def end_video(self, source: str) -> None:
+        """Every frame has had its line."""
+
 
 class CsvRows:
     """One row for each face: where it is, its class (empty where unsure) and the probability of every class."""
@@ -59,6 +62,9 @@ class CsvRows:
             self._rows.writerow([*place, *said])
         self._out.flush()
 
+    def end_video(self, source: str) -> None:
+        """Where there was no face there is no row."""
+
 
 class Sentences:
     """A line for each face in a picture; in a video only where a face comes or changes."""
@@ -66,11 +72,14 @@ class Sentences:
     def __init__(self, out: IO[str], classes: Sequence[str]) -> None:
         self._out = out
         self._said: dict[int, str | None] = {}
+        self._frames = self._faces = 0  # of this video
 
     def write(self, record: Record) -> None:
         """Say what is new."""
         if record.frame == 0:
             self._said.clear()
+            self._frames = self._faces = 0
+        self._frames, self._faces = self._frames + 1, self._faces + len(record.faces)
         if record.frame is None and not record.faces:
             print(f"{record.source}: no face found", file=self._out)
         for face in record.faces:
@@ -83,6 +92,11 @@ class Sentences:
                 self._said[face.track] = face.label
                 print(f"{record.source}: {record.seconds:.1f} s, face {face.track}: {said(face)}", file=self._out)
         self._out.flush()
+
+    def end_video(self, source: str) -> None:
+        """Say so if there was no face in any frame."""
+        if not self._faces:
+            print(f"{source}: no face found in {self._frames} frames", file=self._out, flush=True)
 
 
 Writer = JsonLines | CsvRows | Sentences

@@ -16,6 +16,8 @@ from utils.files import machine_errors, refuse_disguise
 SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
 _CODEC = "mp4v"  # MPEG-4, which OpenCV's wheel can write everywhere; H.264 it cannot
 _USUAL_RATE = 25.0  # frames a second, where a file does not say
+# How many frames a file announces is exact or nearly so, but for streams that announce nothing: there it is guessed.
+_UNANNOUNCED, _MISSING = (".mpg", ".mpeg"), 0.05
 
 
 @dataclass(frozen=True)
@@ -26,18 +28,20 @@ class Video:
         name: to be shown.
         rate: frames a second.
         live: whether it is a camera, which goes on for ever.
+        announced: how many frames there should be; 0 where that is not known.
     """
 
     name: str
     rate: float
     live: bool
+    announced: int
     _capture: cv2.VideoCapture
 
     def frames(self) -> Iterator[tuple[float, np.ndarray]]:
         """(seconds from the start, uint8 [H, W, 3]) of one frame after the other, of which only one is in memory.
 
         Raises:
-            UserError: there is not a single one.
+            UserError: at the end, when there was not a single one, or far fewer than the file announces.
         """
         number, begun = 0, time.monotonic()
         while (got := self._capture.read())[0]:
@@ -46,6 +50,8 @@ class Video:
             number += 1
         if number == 0:
             raise UserError(f"{self.name}: not a single frame can be read; damaged, or of a codec that is missing here")
+        if number + 1 < (1 - _MISSING) * self.announced:
+            raise UserError(f"{self.name}: damaged or cut; {number} of its {self.announced} frames can be read")
 
 
 @contextmanager
@@ -72,7 +78,9 @@ def open_video(source: Path | int) -> Iterator[Video]:
         if width * height > MOST_PIXELS:
             raise UserError(f"{name}: {width:.0f}x{height:.0f} pixels; expected at most {MOST_PIXELS // 10**6} million")
         rate = capture.get(cv2.CAP_PROP_FPS)
-        yield Video(name, rate if 1 <= rate <= 1000 else _USUAL_RATE, live, capture)
+        guessed = live or name.lower().endswith(_UNANNOUNCED)
+        announced = 0 if guessed else round(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        yield Video(name, rate if 1 <= rate <= 1000 else _USUAL_RATE, live, announced, capture)
     finally:
         capture.release()
 
