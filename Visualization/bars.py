@@ -54,7 +54,7 @@ def recall_figure(matrix: np.ndarray, classes: Sequence[str], intervals: Sequenc
         for c in sorted(there, key=lambda c: -share[c])
     ]
     rows += [Bar(classes[c], 0.0, "no images") for c in np.flatnonzero(totals == 0).tolist()]
-    label = "images called by their class, with 95% interval; line: mean of the classes"
+    label = "images called by their class, with 95% interval (orange); dashed: mean of the classes"
     return bars_figure(rows, title, subtitle, label, line=float(share[there].mean()), percent=True)
 
 
@@ -129,7 +129,7 @@ def bars_figure(
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel(plain(broken(label, (WIDTH - margin) / inches([label]))))
         if line is not None:
-            axes.axvline(line, color=ORANGE, linewidth=1.6)
+            axes.axvline(line, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
         axes.spines[["top", "right", "left"]].set_visible(False)
         entitle(axes, title, subtitle, WIDTH - margin)
     return figure

@@ -18,6 +18,7 @@ from Visualization.style import (
     SMALL,
     WIDTH,
     entitle,
+    head,
     inches,
     ink_on,
     plain,
@@ -79,7 +80,7 @@ def pairs_figure(
     margin, across = 0.4 + inches(names), max(0.62 * count, 3.6)
     shown = np.where(np.triu(np.ones((count, count), bool), 1), differing / max(differing.max(), 1e-9), np.nan)
     with style():
-        figure = Figure(figsize=(margin + across, 1.9 + 0.5 * count), layout="constrained")
+        figure = Figure(figsize=(margin + across, 1.2 + 0.5 * count), layout="constrained")
         axes = figure.add_subplot()
         colours = matplotlib.colormaps[SEQUENTIAL].with_extremes(bad="white")
         axes.imshow(np.ma.masked_invalid(shown), cmap=colours, vmin=0, vmax=1.6, aspect="auto")
@@ -94,7 +95,7 @@ def pairs_figure(
         axes.spines[:].set_visible(False)
         words = plain("above: images on which the two differ; below: McNemar's p, bold where below 0.05")
         figure.supxlabel(words, fontsize=SMALL, color=MUTED)
-        figure.suptitle(plain(f"{title}\n{subtitle}"), fontsize=BODY, x=0.01, ha="left")
+        head(figure, title, subtitle)
     return figure
 
 
@@ -110,7 +111,7 @@ def reliability_figure(
         subtitle: a quieter line below it.
     """
     with style():
-        figure = Figure(figsize=(WIDTH + 1.5, 4.6), layout="constrained")
+        figure = Figure(figsize=(WIDTH + 1.5, 4.2), layout="constrained")
         grid = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=(3, 1))
         for column, (probabilities, name) in enumerate(zip((before, after), names, strict=True)):
             confidence, hit = probabilities.max(1), probabilities.argmax(1) == targets
@@ -130,7 +131,7 @@ def reliability_figure(
                 _quieten(panel)
         grid[0, 0].set_ylabel(plain("accuracy (%)"))
         grid[1, 0].set_ylabel("images")
-        figure.suptitle(plain(f"{title}\n{subtitle}"), fontsize=BODY, x=0.01, ha="left")
+        head(figure, title, subtitle)
     return figure
 
 

@@ -1,6 +1,7 @@
 """Pictures of what a network looks at: maps over faces, and what masks do. Arrays in, figures out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import matplotlib
 import numpy as np
@@ -10,12 +11,12 @@ from PIL import Image
 
 from Visualization.style import (
     BLUE,
-    BODY,
     MUTED,
     ORANGE,
     SMALL,
     WIDTH,
     broken,
+    head,
     inches,
     plain,
     style,
@@ -24,7 +25,9 @@ from Visualization.style import (
 _TILE = 192  # pixels of a face in a sheet: 1 inch at the resolution that figures are saved in
 _ACROSS = 6  # faces of a grid beside each other
 _STRONGEST = 0.8  # how much of the face the strongest colour hides
-_LINE = 0.5  # the line runs where a map has this share of its maximum, so that it reads without colour
+_FULL = 99  # per cent of the pixels are weaker than full colour: one strong pixel must not make all others pale
+_LINE = 0.5  # the line runs at this share of full colour, so that a map reads without colour
+SCALE = "full colour: the strongest hundredth; the line: half of it"
 _HEAT = "cividis"  # even steps of lightness, for a printer and for colour-blind eyes
 
 
@@ -33,14 +36,16 @@ def overlaid(image: np.ndarray, values: np.ndarray, size: int = _TILE) -> np.nda
 
     Args:
         image: uint8 [H, W] or [H, W, 3].
-        values: float [S, S], scaled here by its largest absolute value; a white line runs at half of it.
+        values: float [S, S]; the strongest hundredth of its pixels has full colour, a white line runs at half of it.
         size: width and height of the result.
 
     Returns:
         uint8 [size, size, 3].
     """
     face = _face(image, size).astype(np.float64)
-    strength = _resized(values, size) / max(float(np.abs(values).max()), 1e-30)
+    sizes = np.abs(values)
+    full = float(np.percentile(sizes, _FULL)) or float(sizes.max())
+    strength = _resized(values, size) / max(full, 1e-30)
     for colour, share in ((ORANGE, strength), (BLUE, -strength)):
         cover = _STRONGEST * np.clip(share, 0, 1)[..., None]
         face = face * (1 - cover) + 255 * np.array(to_rgb(colour)) * cover
@@ -88,6 +93,7 @@ def tiles_figure(
     title: str,
     subtitle: str,
     note: str = "",
+    captions: Mapping[tuple[int, int], str] = MappingProxyType({}),
 ) -> Figure:
     """A sheet of square pictures with named rows and columns.
 
@@ -95,6 +101,7 @@ def tiles_figure(
         tiles: uint8 [R, C, P, P, 3].
         row_names: R names of one line or more; column_names: C names.
         title, subtitle, note: as for `maps_figure`.
+        captions: a few letters upon the lower edge of the tile in (row, column).
 
     Raises:
         ValueError: another number of names than of rows or columns.
@@ -112,18 +119,23 @@ def tiles_figure(
     lines = max(name.count("\n") for name in headings) + 1 if any(headings) else 0
     across = max(side * columns, 3.4)
     with style():
-        height = side * rows + 0.19 * lines + 0.75 + 0.16 * (len(note) > 0)
+        height = side * rows + 0.19 * lines + 0.2 + 0.3 * (len(note) > 0)
         figure = Figure(figsize=(margin + across, height), layout="constrained")
         axes = figure.add_subplot()
         axes.imshow(sheet, interpolation="antialiased")
         axes.set_anchor("W")
+        for (row, column), text in captions.items():
+            place = column * step + (size - 1) / 2, row * step + size - 4
+            plate = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1}
+            axes.text(*place, plain(text), ha="center", va="bottom", fontsize=SMALL, bbox=plate)
         axes.set_yticks(np.arange(rows) * step + (size - 1) / 2, [plain(name) for name in row_names])
         axes.set_xticks(np.arange(columns) * step + (size - 1) / 2, [plain(name) for name in headings])
         axes.xaxis.tick_top()
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         if note:
-            figure.supxlabel(plain(_fitting(note, margin + across, SMALL)), fontsize=SMALL, color=MUTED)
+            small = broken(note, (margin + across - 0.3) / inches([note], SMALL))
+            figure.supxlabel(plain(small), fontsize=SMALL, color=MUTED)
         head(figure, title, subtitle)
     return figure
 
@@ -140,7 +152,8 @@ def masks_figure(
     Args:
         images: R faces, uint8 [H, W] or [H, W, 3].
         stages: (name, float [R, 3, h, w]) of each; the second axis is input, mask and output, nothing below 0. Input
-            and output of one face and stage share a scale; a mask has its own.
+            and output of one face and stage share a scale from 0; a mask has its own, from its least value to its
+            largest, which are written on it.
         row_names: R names.
         title: one line or more in bold.
         subtitle: a quieter line below it.
@@ -151,18 +164,22 @@ def masks_figure(
     if not stages or any(maps.shape[:2] != (len(images), 3) for _, maps in stages) or len(row_names) != len(images):
         shapes = [maps.shape for _, maps in stages]
         raise ValueError(f"maps of shapes {shapes} and {len(row_names)} names for {len(images)} faces")
-    tiles = []
+    tiles, ranges = [], {}
     for row, image in enumerate(images):
         for name, kind in (("input", 0), ("mask", 1), ("output", 2)):
             tiles.append([_face(image, _TILE)] if kind == 0 else [np.full((_TILE, _TILE, 3), 255, np.uint8)])
-            for _, maps in stages:
-                most = maps[row, 1].max() if name == "mask" else maps[row, [0, 2]].max()
-                tiles[-1].append(_heat(maps[row, kind] / max(float(most), 1e-30)))
+            for column, (_, maps) in enumerate(stages, 1):
+                own = maps[row, [1] if name == "mask" else [0, 2]]
+                least, most = float(own.min()) if name == "mask" else 0.0, float(own.max())
+                if name == "mask":
+                    ranges[len(tiles) - 1, column] = f"{least:.3g} to {most:.3g}"
+                tiles[-1].append(_heat((maps[row, kind] - least) / max(most - least, 1e-30)))
     kinds = [
         f"{name}\n{kind}" if kind == "input" else kind for name in row_names for kind in ("input", "mask", "output")
     ]
-    note = "light: much. Input and output of a stage share one scale, its mask has its own"
-    return tiles_figure(np.array(tiles), kinds, ["", *(name for name, _ in stages)], title, subtitle, note)
+    note = "light: much. Input and output of a stage share a scale from 0; each mask has its own, written on it"
+    headings = ["", *(name for name, _ in stages)]
+    return tiles_figure(np.array(tiles), kinds, headings, title, subtitle, note, ranges)
 
 
 def captioned_faces_figure(images: Sequence[np.ndarray], captions: Sequence[str], title: str, subtitle: str) -> Figure:
@@ -184,7 +201,7 @@ def captioned_faces_figure(images: Sequence[np.ndarray], captions: Sequence[str]
     lines = max(caption.count("\n") for caption in captions) + 1
     width = max(1.3 * columns, 4.0)
     with style():
-        figure = Figure(figsize=(width, (1.3 + 0.16 * lines) * rows + 0.8), layout="constrained")
+        figure = Figure(figsize=(width, (1.3 + 0.16 * lines) * rows + 0.2), layout="constrained")
         for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
             axes = figure.add_subplot(rows, columns, place + 1)
             axes.imshow(_face(image, _TILE))
@@ -194,16 +211,6 @@ def captioned_faces_figure(images: Sequence[np.ndarray], captions: Sequence[str]
             axes.set_xlabel(plain(caption), loc="left", fontsize=SMALL, labelpad=3)
         head(figure, title, subtitle)
     return figure
-
-
-def head(figure: Figure, title: str, subtitle: str) -> None:
-    """Title and subtitle over a whole figure, broken to its width."""
-    lines = "\n".join(_fitting(text, figure.get_figwidth(), BODY) for text in (title, subtitle) if text)
-    figure.suptitle(plain(lines), fontsize=BODY, x=0.01, ha="left")
-
-
-def _fitting(text: str, width: float, size: float) -> str:
-    return broken(text, (width - 0.3) / inches([text], size))
 
 
 def _face(image: np.ndarray, size: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from utils.explaining.methods import METHODS, explain
 from utils.explaining.regions import CROPPED, REGIONS, drawn, energy_shares, region_masks
 from utils.explaining.trust import area, deletion_insertion, randomised_similarity
 from Visualization.explanations import maps_figure
-from Visualization.map_sheets import sheet_file
+from Visualization.map_sheets import counted, sheet_file
 from Visualization.saving import save_figure
 from Visualization.subjects import DRAWN_SEED, Subjects, add_options, chosen_subjects
 
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _print_checks(subjects, says, maps, method)
         averages.append(_class_averages(maps, says, len(subjects.recognizer.classes)))
     present = np.unique(says)
-    classes = [f"{subjects.recognizer.classes[label]}\n{(says == label).sum()} faces" for label in present]
+    classes = [f"{subjects.recognizer.classes[label]}\n{counted((says == label).sum())}" for label in present]
     faces = [subjects.images[says == label].mean(0).round().astype(np.uint8) for label in present]
     titles = [METHODS[method].title for method in options.method]
     shown = f"{subjects.title}; {subjects.source}; mean over the faces of which the network says the class"

@@ -10,7 +10,7 @@ from utils.cli import Parser
 from utils.errors import UserError
 from utils.explaining.masks import mask_effects
 from utils.explaining.methods import METHODS, explain
-from Visualization.explanations import maps_figure, masks_figure
+from Visualization.explanations import SCALE, maps_figure, masks_figure
 from Visualization.subjects import Subjects, add_options
 
 
@@ -44,8 +44,8 @@ def maps_sheet(
             headings.append(_heading(method, name, len(methods), len(targets)))
     titles = ", ".join(METHODS[name].title for name in methods)
     about = "of what the network says" if not classes else f"of {', '.join(name for name, _ in targets)}"
-    note = f"{_legend(methods)}; the line: half of the strongest"
-    shown = f"{subjects.title}; {subjects.source}; {_counted(len(subjects.images))}"
+    note = f"{_legend(methods, layer)}; {SCALE}"
+    shown = f"{subjects.title}; {subjects.source}; {counted(len(subjects.images))}"
     return maps_figure(
         list(subjects.images), np.stack(maps, axis=1), subjects.row_names(), headings, f"{titles} {about}", shown, note
     )
@@ -84,13 +84,14 @@ def _heading(method: str, name: str, methods: int, classes: int) -> str:
     return name if methods == 1 else f"{METHODS[method].title} {name}"
 
 
-def _legend(methods: Sequence[str]) -> str:
+def _legend(methods: Sequence[str], layer: str | None) -> str:
     """What the colours mean, by method where they do not mean the same."""
-    meanings = dict.fromkeys(METHODS[name].means for name in methods)
+    meanings = dict.fromkeys(METHODS[name].meaning(layer) for name in methods)
     if len(meanings) == 1:
         return next(iter(meanings))
-    return " | ".join(f"{METHODS[name].title}: {METHODS[name].means}" for name in methods)
+    return " | ".join(f"{METHODS[name].title}: {METHODS[name].meaning(layer)}" for name in methods)
 
 
-def _counted(faces: int) -> str:
+def counted(faces: int) -> str:
+    """``1 face``, ``2 faces``."""
     return "1 face" if faces == 1 else f"{faces} faces"

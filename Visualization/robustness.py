@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from Visualization.style import BLUE, BODY, MUTED, WIDTH, plain, style
+from Visualization.style import BLUE, BODY, MUTED, WIDTH, head, plain, style
 
 
 def robustness_figure(names: Sequence[str], accuracy: np.ndarray, clean: float, title: str, subtitle: str) -> Figure:
@@ -27,7 +27,7 @@ def robustness_figure(names: Sequence[str], accuracy: np.ndarray, clean: float, 
     down = -(-len(names) // across)
     strengths = np.arange(accuracy.shape[1] + 1)
     with style():
-        figure = Figure(figsize=(WIDTH + 1.5, 0.9 + 1.7 * down), layout="constrained")
+        figure = Figure(figsize=(WIDTH + 1.5, 0.5 + 1.7 * down), layout="constrained")
         panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
         for axes in panels.flat[len(names) :]:
             axes.set_visible(False)
@@ -41,5 +41,5 @@ def robustness_figure(names: Sequence[str], accuracy: np.ndarray, clean: float, 
             axes.spines[["top", "right"]].set_visible(False)
         figure.supxlabel("strength (0: as it is)", fontsize=BODY)
         figure.supylabel(plain("accuracy (%)"), fontsize=BODY)
-        figure.suptitle(plain(f"{title}\n{subtitle}"), fontsize=BODY, x=0.01, ha="left")
+        head(figure, title, subtitle)
     return figure

@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
@@ -63,6 +64,29 @@ def entitle(axes: Axes, title: str, subtitle: str, across: float) -> None:
         fontsize=TITLE,
         fontweight="bold",
     )
+
+
+def head(figure: Figure, title: str, subtitle: str) -> None:
+    """Title in bold over the subtitle, broken to the width of a whole figure, which is made higher by both.
+
+    Args:
+        figure: of several panels or of a sheet, with everything else in place, in constrained layout.
+    """
+    width, drawn = figure.get_size_inches()
+    kinds = ((title, TITLE, "bold", INK), (subtitle, BODY, "normal", MUTED))
+    rows = [
+        (broken(text, (width - 0.2) / inches([text], size, weight)), size, weight, ink)
+        for text, size, weight, ink in kinds
+        if text
+    ]
+    heights = [(text.count("\n") + 1) * 1.3 * size / 72 for text, size, _, _ in rows]
+    whole = drawn + sum(heights) + 0.12
+    figure.set_figheight(whole)
+    figure.set_layout_engine("constrained", rect=(0, 0, 1, drawn / whole))
+    top = whole - 0.08
+    for (text, size, weight, ink), height in zip(rows, heights, strict=True):
+        figure.text(0.1 / width, top / whole, plain(text), va="top", fontsize=size, fontweight=weight, color=ink)
+        top -= height
 
 
 def broken(text: str, part: float) -> str:

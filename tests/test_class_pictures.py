@@ -18,7 +18,6 @@ from utils.predictions import Predictions
 from Visualization import gen_classes, gen_curves
 from Visualization.bars import confused_pairs_figure, recall_figure
 from Visualization.curves import MOST_RUNS, Training, several_curves_figure
-from Visualization.style import ORANGE
 
 CLASSES = ("angry", "happy", "sad")
 MATRIX = np.array([[6, 1, 3], [0, 40, 0], [10, 0, 10]])
@@ -40,7 +39,7 @@ def test_recall_is_best_class_first_with_counts_and_wilsons_interval():
     shown = texts(figure)
     assert {"run 7, test: recall of each class", "60.0%  (6 of 10)", "50.0%  (10 of 20)"} <= set(shown)
     assert any("80.00%" in text and "70 images" in text for text in shown)
-    *whiskers, mean = [line for line in figure.axes[0].lines if line.get_color() == ORANGE]
+    *whiskers, mean = figure.axes[0].lines
     assert mean.get_xdata()[0] == pytest.approx(70)  # of the classes, not of the images
     assert list(whiskers[2].get_xdata()) == pytest.approx([100 * end for end in wilson(10, 20)])
     assert_within(figure)
@@ -57,6 +56,8 @@ def test_recall_interval_is_over_persons_where_they_are_known():
 
 def test_class_without_images_has_no_recall():
     figure = recall_figure(np.array([[3, 1], [0, 0]]), ("happy", "sad"), [(0.3, 0.95), (0, 1)], "t", "")
+    (interval, mean) = figure.axes[0].lines
+    assert interval.get_color() != mean.get_color() and mean.is_dashed()
     assert ticks(figure) == ["happy", "sad"] and "no images" in texts(figure)
     assert figure.axes[0].lines[-1].get_xdata()[0] == pytest.approx(75)
 

@@ -12,9 +12,14 @@ from PIL import Image
 
 from utils.errors import MachineError, UserError
 from utils.labels import FER2013_CLASSES
+from Visualization.ensembles import pairs_figure, reliability_figure
+from Visualization.explanations import captioned_faces_figure, maps_figure, masks_figure, overlaid
 from Visualization.figures import confusion_matrix_figure, faces_sheet_figure, training_curves_figure
+from Visualization.robustness import robustness_figure
 from Visualization.saving import save_figure
-from Visualization.style import ink_on
+from Visualization.style import MUTED, ink_on
+
+TITLE, QUIET = "what it is of", "what is said of it"
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +56,48 @@ def row(epoch: int, accuracy: float, loss: float = 1.0, lr: float = 0.01) -> dic
         "val_balanced_accuracy": 1 - accuracy,
         "val_macro_f1": accuracy,
     }
+
+
+def figures_of_several_panels() -> list[Figure]:
+    square = np.full((2, 2), 0.25)
+    faces = [np.zeros((8, 8), np.uint8)] * 2
+    reliable = np.array([[0.9, 0.1], [0.4, 0.6]])
+    return [
+        pairs_figure(["a", "b"], square, square, TITLE, QUIET),
+        reliability_figure(reliable, reliable, np.array([0, 1]), ("as it is", "after"), TITLE, QUIET),
+        robustness_figure(["blur"], np.full((1, 5), 0.5), 0.6, TITLE, QUIET),
+        maps_figure(faces, np.ones((2, 1, 4, 4)), ["a", "b"], ["map"], TITLE, QUIET),
+        captioned_faces_figure(faces, ["a", "b"], TITLE, QUIET),
+    ]
+
+
+def test_title_is_bold_over_a_quiet_subtitle_and_nothing_is_drawn_into_them():
+    for figure in figures_of_several_panels():
+        figure.draw_without_rendering()
+        *_, bold, quiet = figure.texts
+        assert (bold.get_text(), quiet.get_text()) == (TITLE, QUIET)
+        assert (bold.get_fontweight(), quiet.get_fontweight(), quiet.get_color()) == ("bold", "normal", MUTED)
+        lowest = quiet.get_window_extent().y0
+        assert bold.get_window_extent().y0 > lowest
+        assert all(axes.get_tightbbox().y1 <= lowest for axes in figure.axes)
+
+
+def test_a_mask_is_shown_from_its_least_to_its_largest_value():
+    """All masks of a softmax over many channels lie close to one value."""
+    maps = np.ones((1, 3, 2, 2))
+    maps[0, 1] = [[0.0301, 0.0302], [0.0303, 0.0305]]
+    figure = masks_figure([np.zeros((8, 8), np.uint8)], [("mask1", maps)], ["a"], TITLE, QUIET)
+    assert "0.0301 to 0.0305" in texts(figure)
+    (sheet,) = (image.get_array() for image in figure.axes[0].images)
+    tile = sheet[-2 * 192 - 12 : -192 - 12, -192:]  # of the mask: the middle row, under its stage
+    assert tile[0, 0].sum() < 150 and tile[-1, -1].sum() > 500
+
+
+def test_one_strong_pixel_makes_no_map_pale():
+    values = np.full((48, 48), 1.0)
+    values[3, 3] = 100
+    face = np.zeros((48, 48), np.uint8)
+    assert overlaid(face, values)[100, 100, 0] > 150
 
 
 def test_matrix_shows_share_count_class_and_size_of_class():

@@ -19,7 +19,7 @@ from utils.inference import Recognizer
 from utils.pictures import FaceReader
 from utils.shipped import network_path
 from utils.trust import Trust
-from Visualization import gen_salientmap, gradCAM_resmasking
+from Visualization import gen_map_checks, gen_salientmap, gradCAM_resmasking
 from Visualization.explanations import maps_figure, overlaid
 from Visualization.map_sheets import masks_sheet
 from Visualization.subjects import add_options, chosen_subjects
@@ -59,6 +59,16 @@ def test_sheet_names_network_faces_classes_and_methods(monkeypatch):
     flat = [text.replace("\n", " ") for text in texts]
     assert {"Grad-CAM happy", "Grad-CAM sad", "Layer-CAM happy", "Layer-CAM sad"} <= set(flat)
     assert any(text.startswith("happy, person 0 says ") for text in flat)
+
+
+def test_legend_names_the_layer_that_was_asked_for(monkeypatch):
+    texts = drawn(gradCAM_resmasking, monkeypatch, [*ONE, "--layer", "features.1"])
+    assert any("evidence for the class in features.1;" in text.replace("\n", " ") for text in texts)
+
+
+def test_class_averages_count_their_faces(monkeypatch, capsys):
+    texts = drawn(gen_map_checks, monkeypatch, [*ONE, "--method", "gradcam"])
+    assert any(text.endswith("\n1 face") for text in texts) and "area under deletion" in capsys.readouterr().out
 
 
 def test_grid_has_a_column_for_every_class(monkeypatch):

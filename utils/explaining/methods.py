@@ -27,7 +27,7 @@ class Method:
 
     Attributes:
         title: what people call it.
-        means: what a large value says.
+        means: what its colours say; see `meaning`.
         of_layer: `of_layer(model, x, targets, layer, at_once)`, for methods that look at a feature map.
         of_pixels: `of_pixels(model, x, targets, at_once)`, for those that look at the input.
     """
@@ -37,12 +37,16 @@ class Method:
     of_layer: Callable[[nn.Module, Tensor, Tensor, str, int], Tensor] | None = None
     of_pixels: Callable[[nn.Module, Tensor, Tensor, int], Tensor] | None = None
 
+    def meaning(self, layer: str | None = None) -> str:
+        """What the colours of a map say, of ``layer`` where another than the network's own was asked for."""
+        return self.means.format(layer=layer or "the last feature map")
+
 
 def _cam(weigh: Callable[[Tensor, Tensor], Tensor], model: nn.Module, x: Tensor, targets: Tensor, layer: str, _: int):  # type: ignore[no-untyped-def]
     return by_gradient(weigh, model, x, targets, layer)
 
 
-_EVIDENCE = "orange: evidence for the class in the last feature map"
+_EVIDENCE = "orange: evidence for the class in {layer}"
 CAMS: Mapping[str, Method] = {
     "gradcam": Method("Grad-CAM", _EVIDENCE, partial(_cam, gradcam)),
     "gradcam++": Method("Grad-CAM++", _EVIDENCE, partial(_cam, gradcam_plus_plus)),

@@ -11,7 +11,7 @@ from utils.explaining.methods import METHODS, explain
 from utils.inference import Recognizer
 from utils.labels import FER2013_CLASSES
 from utils.trust import calibrated_probabilities
-from Visualization.explanations import overlaid, tiles_figure
+from Visualization.explanations import SCALE, overlaid, tiles_figure
 
 _SUBJECTS = (3, 11)  # of the drawn people; one sheet each
 _SEED = 0
@@ -51,7 +51,7 @@ def map_sheets(recognizer: Recognizer) -> list[Sheet]:
         pairs = [(overlaid(face, 0 * one), overlaid(face, one)) for face, one in zip(faces, maps, strict=True)]
         said = [f"{classes[c]}, {p:.0%}" for c, p in zip(chosen, probabilities.max(1), strict=True)]
         title = f"Drawn person {number}: {METHODS[method].title} of what the network says"
-        shown = f"{METHODS[method].means}; the line: half of the strongest"
+        shown = f"{METHODS[method].meaning()}; {SCALE}"
         figure = tiles_figure(np.array(pairs).swapaxes(0, 1), ["face", "map"], drawn, title, shown)
         sheets.append(Sheet(figure, f"person {number}", drawn, said))
     return sheets
