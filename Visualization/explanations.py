@@ -11,6 +11,8 @@ from PIL import Image
 
 from Visualization.style import (
     BLUE,
+    BODY,
+    CYCLE,
     MUTED,
     ORANGE,
     SMALL,
@@ -180,6 +182,47 @@ def masks_figure(
     note = "light: much. Input and output of a stage share a scale from 0; each mask has its own, written on it"
     headings = ["", *(name for name, _ in stages)]
     return tiles_figure(np.array(tiles), kinds, headings, title, subtitle, note, ranges)
+
+
+def deletion_insertion_figure(
+    curves: Sequence[tuple[str, np.ndarray, np.ndarray]],
+    chance: tuple[np.ndarray, np.ndarray],
+    title: str,
+    subtitle: str,
+) -> Figure:
+    """The class's probability as what maps mark is taken away, and as it comes back; beside a random order.
+
+    Args:
+        curves: (name, deletion, insertion) of each method, float [K] from no pixel to all of them.
+        chance: deletion and insertion, float [K], in random order.
+        title: one line or more in bold.
+        subtitle: a quieter line below it.
+
+    Raises:
+        ValueError: no curves.
+    """
+    if not curves:
+        raise ValueError("no curves, nothing to draw")
+    with style():
+        figure = Figure(figsize=(WIDTH + 1.5, 3.6), layout="constrained")
+        panels = figure.subplots(1, 2, sharex=True, sharey=True)
+        for side, (axes, what) in enumerate(
+            zip(panels, ("deletion: low is good", "insertion: high is good"), strict=True)
+        ):
+            for (name, *both), colour in zip(curves, CYCLE, strict=False):
+                share = 100 * np.linspace(0, 1, len(both[side]))
+                axes.plot(share, 100 * both[side], color=colour, label=plain(name))
+            axes.plot(share, 100 * chance[side], color=MUTED, linestyle="--", label="random order")
+            axes.set_title(what, loc="left", fontsize=BODY)
+            axes.set_xlabel(plain(("pixels taken away (%)", "pixels back (%)")[side]))
+            axes.set_xlim(0, 100)
+            axes.set_ylim(0, 100)
+            axes.grid(True)
+            axes.spines[["top", "right"]].set_visible(False)
+        panels[0].set_ylabel(plain("probability of the class (%)"))
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower left", ncols=4, frameon=False)
+        head(figure, title, subtitle)
+    return figure
 
 
 def captioned_faces_figure(images: Sequence[np.ndarray], captions: Sequence[str], title: str, subtitle: str) -> Figure:

@@ -1,5 +1,6 @@
 """The two programs for maps work without arguments, on photos and on a data set, and refuse in one line."""
 
+import re
 from argparse import Namespace
 from pathlib import Path
 
@@ -66,9 +67,17 @@ def test_legend_names_the_layer_that_was_asked_for(monkeypatch):
     assert any("evidence for the class in features.1;" in text.replace("\n", " ") for text in texts)
 
 
-def test_class_averages_count_their_faces(monkeypatch, capsys):
-    texts = drawn(gen_map_checks, monkeypatch, [*ONE, "--method", "gradcam"])
-    assert any(text.endswith("\n1 face") for text in texts) and "area under deletion" in capsys.readouterr().out
+def test_checks_are_class_averages_and_the_curves_whose_areas_are_printed(monkeypatch, capsys):
+    figures = []
+    monkeypatch.setattr(gen_map_checks, "save_figure", lambda figure, _: figures.append(figure))
+    gen_map_checks.main([*ONE, "--method", "gradcam"])
+    averages, curves = figures
+    assert any(text.get_text().endswith("\n1 face") for text in averages.findobj(Text))
+    printed = re.findall(r"deletion ([\d.]+) .*insertion ([\d.]+) ", capsys.readouterr().out)
+    for panel, areas in zip(curves.axes, zip(*printed, strict=True), strict=True):
+        assert [line.get_label() for line in panel.lines] == ["Grad-CAM", "random order"]
+        found = [np.trapezoid(line.get_ydata(), line.get_xdata()) / 1e4 for line in panel.lines]
+        assert found == pytest.approx([float(one) for one in areas], abs=1e-3)
 
 
 def test_grid_has_a_column_for_every_class(monkeypatch):

@@ -87,8 +87,8 @@ def deletion_insertion(
 
 
 def area(curves: np.ndarray) -> np.ndarray:
-    """float64 [N]: what lies below each curve [N, K] whose points are evenly spaced from 0 to 1."""
-    return np.trapezoid(curves, axis=1) / (curves.shape[1] - 1)
+    """float64 [...]: what lies below each curve [..., K] whose points are evenly spaced from 0 to 1."""
+    return np.trapezoid(curves, axis=-1) / (curves.shape[-1] - 1)
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
