@@ -53,6 +53,15 @@ def test_sixteen_bits_become_eight_and_are_not_clipped(tmp_path, suffix):
     assert (read_photo(tmp_path / f"a{suffix}")[..., 0].ravel() == np.arange(256)).all()
 
 
+def test_numbers_from_0_to_1_are_pixels_and_others_are_refused(tmp_path):
+    values = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
+    for name, factor in (("a.tif", 1), ("b.tif", 3), ("c.tif", np.nan)):
+        Image.fromarray(values * np.float32(factor)).save(tmp_path / name)
+    assert (read_photo(tmp_path / "a.tif")[..., 0].ravel() == np.arange(256)).all()
+    assert "floating-point pixels from 0 to 3; expected 0 to 1" in refusal(lambda: read_photo(tmp_path / "b.tif"))
+    assert "expected 0 to 1" in refusal(lambda: read_photo(tmp_path / "c.tif"))
+
+
 def test_transparent_pixels_are_seen_on_white(tmp_path):
     pixels = np.zeros((4, 4, 4), np.uint8)
     pixels[:2, :, 3] = 255

@@ -77,8 +77,8 @@ def read_photo(file: Path) -> np.ndarray:
     """A picture as people have them: more kinds than data sets are made of are read, and always as colours.
 
     Args:
-        file: the picture; 16 bits a channel become 8, what is transparent is seen on white, and of several pictures in
-            one file (many cameras keep a preview there) the first is taken.
+        file: the picture; 16 bits a channel become 8, as do numbers from 0 to 1; what is transparent is seen on white,
+            and of several pictures in one file (many cameras keep a preview there) the first is taken.
 
     Returns:
         uint8 [H, W, 3], turned as its EXIF tag says.
@@ -138,6 +138,11 @@ def _read(
 def _as_seen(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits, whose values Pillow would clip to 255
         return Image.fromarray((np.clip(np.asarray(image), 0, 65535) / 257).round().astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        values = np.asarray(image)
+        if not (values.min() >= 0 and values.max() <= 1):  # nor is what is not a number
+            raise ValueError(f"floating-point pixels from {values.min():.4g} to {values.max():.4g}; expected 0 to 1")
+        return Image.fromarray((255 * values).round().astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
