@@ -66,17 +66,25 @@ def facts(pairs: Sequence[tuple[str, str]]) -> Html:
     return element("dl", *rows)
 
 
+def breakable(text: str) -> Html:
+    """Text with a name in it, which may go on in a new line after an underscore."""
+    return joined(text) if isinstance(text, Html) else Html(html.escape(text).replace("_", "_<wbr>"))
+
+
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
-    """A table that scrolls inside its own box where it is wider than the page; the first cell names its row."""
+    """A table that scrolls inside its own box where it is wider than the page; the first cell names its row.
+
+    Names in it are broken after an underscore, where they have to be; the caption stays in sight.
+    """
     numeric = [all(_NUMBER.match(row[column]) for row in rows) for column in range(len(head))]
     kind = ["number" if is_number and column else "text" for column, is_number in enumerate(numeric)]
-    headings = [element("th", name, scope="col", class_=k) for name, k in zip(head, kind, strict=True)]
+    headings = [element("th", breakable(name), scope="col", class_=k) for name, k in zip(head, kind, strict=True)]
     body = []
     for first, *others in rows:
-        cells = [element("td", text, class_=k) for text, k in zip(others, kind[1:], strict=True)]
-        body.append(element("tr", element("th", first, scope="row"), *cells))
+        cells = [element("td", breakable(text), class_=k) for text, k in zip(others, kind[1:], strict=True)]
+        body.append(element("tr", element("th", breakable(first), scope="row"), *cells))
     parts = element("thead", element("tr", *headings)), element("tbody", *body)
-    return _scrolling(element("table", element("caption", caption), *parts), caption)
+    return _scrolling(element("table", element("caption", element("span", caption)), *parts), caption)
 
 
 def folded(summary: str, *content: str) -> Html:

@@ -15,7 +15,7 @@ from utils.pages.judged import (
     summary,
 )
 from utils.pages.maps import map_sheets
-from utils.pages.markup import Html, document, element, joined, missing, paragraph, picture, section, table
+from utils.pages.markup import Html, breakable, document, element, joined, missing, paragraph, picture, section, table
 from utils.pages.material import Material
 from utils.pages.told import repeat_section, training_section
 
@@ -44,11 +44,11 @@ def report(runs: Sequence[Material]) -> bytes:
     """The page, HTML in UTF-8."""
     if len(runs) == 1:
         (run,) = runs
-        return document(f"Report of {run.name}", element("h1", run.name), _article(run, 2))
+        return document(f"Report of {run.name}", element("h1", breakable(run.name)), _article(run, 2))
     title = f"{len(runs)} runs side by side"
-    links = [element("li", element("a", run.name, href=f"#run-{n}")) for n, run in enumerate(runs, 1)]
+    links = [element("li", element("a", breakable(run.name), href=f"#run-{n}")) for n, run in enumerate(runs, 1)]
     articles = [
-        element("article", element("h2", run.name), _article(run, 3), id=f"run-{number}")
+        element("article", element("h2", breakable(run.name)), _article(run, 3), id=f"run-{number}")
         for number, run in enumerate(runs, 1)
     ]
     contents = element("nav", element("ul", *links), aria_label="runs")
