@@ -143,6 +143,10 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     if options.images < 1:
         raise UserError(f"command line: --images must be at least 1; got {options.images}")
+    if options.out and options.out.suffix.lower() != SUFFIXES[options.format] and not options.out.is_dir():
+        raise UserError(
+            f"--out {options.out}: what --format {options.format} writes ends in {SUFFIXES[options.format]}"
+        )
     if options.int8 and options.format != "onnx":
         raise UserError(f"command line: --int8 is for --format onnx; got {options.format}")
     return options

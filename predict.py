@@ -1,6 +1,7 @@
 """What the faces in photos, videos and before the camera express: python predict.py PHOTO | FOLDER | VIDEO | 0."""
 
 import io
+import re
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from PIL import Image
 
 from utils.cli import Parser, run_cli
 from utils.datasets.images import FORMATS, image_files, read_photo
-from utils.errors import UserError
+from utils.errors import MachineError, UserError
 from utils.files import machine_errors, write_atomically
 from utils.pictures import FaceReader
 from utils.pictures.records import WRITERS, Record, Writer
@@ -23,11 +24,12 @@ from utils.pictures.yunet_file import YUNET, fetch_yunet
 from Visualization.labelled_faces import draw_faces
 
 OUT = Path("saved/predictions")
+_DRAWN = re.compile(r"\.faces(-\d+)?\.(jpg|mp4)$")  # a copy that this program drew
 
 
 def main() -> None:
     """Read the command line, look at everything that it names, say what was seen."""
-    options = _parser().parse_args()
+    options = _parser().parse_intermixed_args()
     if options.fetch_detector:
         fetch_yunet()
         print(f"{YUNET}: fetched; it is used from now on", file=sys.stderr)
@@ -58,8 +60,9 @@ class _Looker:
 
         Raises:
             UserError: some could not be read.
+            MachineError: of these at least one through no fault of its own: a camera that is not there.
         """
-        failed = 0
+        failed: list[UserError] = []
         for source in sources:
             try:
                 if isinstance(source, Path) and source.suffix.lower() not in SUFFIXES:
@@ -70,9 +73,10 @@ class _Looker:
                 if len(sources) == 1:
                     raise
                 print(error, file=sys.stderr)
-                failed += 1
+                failed.append(error)
         if failed:
-            raise UserError(f"{failed} of {len(sources)} photos and videos could not be read in full")
+            kind = MachineError if any(isinstance(error, MachineError) for error in failed) else UserError
+            raise kind(f"{len(failed)} of {len(sources)} photos and videos could not be read in full")
 
     def _photo(self, path: Path) -> None:
         image = read_photo(path)
@@ -123,7 +127,9 @@ def _parser() -> Parser:
     parser.add_argument("--fetch-detector", action="store_true", help="fetch YuNet first: it finds turned heads too")
     parser.add_argument("--unsure-below", type=float, metavar="P", help="0 to 1 (default: chosen on validation)")
     parser.add_argument("--device", help="where to compute (default: the processor)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"of the drawn copies (default {OUT})")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help=f"of the drawn copies, over earlier ones (default {OUT})"
+    )
     parser.add_argument("--no-pictures", action="store_true", help="draw nothing")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", dest="form", action="store_const", const="json", help="a JSON object a line, on stdout")
@@ -133,18 +139,22 @@ def _parser() -> Parser:
 
 
 def _sources(names: Sequence[str]) -> Iterator[Path | int]:
-    """Files and cameras; a folder stands for the photos and videos in it.
+    """Files and cameras; a folder stands for the photos and videos in it, without copies that were drawn before.
 
     Raises:
         UserError: there is none in a folder.
     """
     for name in names:
+        if not name:
+            raise UserError(
+                "command line: an empty name; expected a photo, a folder, a video or the number of a camera"
+            )
         path = Path(name)
         if name.isascii() and name.isdigit() and len(name) < 4 and not path.exists():
             yield int(name)
         elif _is_folder(path):
             suffixes = (*FORMATS, *SUFFIXES)
-            found = image_files(path, suffixes)
+            found = [file for file in image_files(path, suffixes) if not _DRAWN.search(file.name)]
             if not found:
                 raise UserError(f"{path}: no photo or video in this folder; expected {', '.join(suffixes)}")
             yield from found

@@ -260,6 +260,7 @@ def test_batches_are_put_together_again_in_order():
         (["--int8", "--format", "torch"], "--int8 is for --format onnx"),
         (["--format", "tflite"], "tflite"),
         (["--out", "saved"], "saved: is a folder; name a file"),
+        (["--out", "a.txt"], "--out a.txt: what --format onnx writes ends in .onnx"),
         (["--formt", "onnx"], "did you mean --format?"),
     ],
 )

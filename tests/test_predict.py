@@ -110,6 +110,24 @@ def test_a_video_without_a_face_says_so(tmp_path):
     assert (done.returncode, done.stdout) == (0, "a.mp4: no face found in 3 frames\n")
 
 
+def test_options_may_stand_between_the_names_of_photos(tmp_path, photos):
+    done = start_here(tmp_path, "predict.py", "photos/a.png", "--json", "photos/b.jpg", "--no-pictures")
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 2
+
+
+def test_a_camera_that_is_missing_is_the_machines_fault_beside_photos_too(tmp_path, photos):
+    done = start_here(tmp_path, "predict.py", "97", "photos/b.jpg", "--no-pictures")
+    assert done.returncode == 4 and done.stdout == "photos/b.jpg: no face found\n"
+    assert [line[:17] for line in done.stderr.splitlines()] == ["camera 97 is not ", "1 of 2 photos and"]
+
+
+def test_copies_that_were_drawn_are_not_looked_at_again(tmp_path, photos):
+    for _ in range(2):
+        done = start_here(tmp_path, "predict.py", "photos", "--out", "photos", "--detector", "cascade")
+        assert done.returncode == 0 and len(done.stderr.splitlines()) == 3
+    assert len([path for path in photos.iterdir() if ".faces" in path.name]) == 3
+
+
 def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path, photos):
     (tmp_path / "more").mkdir()
     Image.new("L", (50, 50)).save(tmp_path / "more" / "b.jpg")
@@ -128,6 +146,8 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path, photos):
         (["text.mp4"], 2, "text.mp4: not a readable video"),
         (["97"], 4, "camera 97 is not there"),
         (["text.png", "--network", "nobody"], 2, "no run 'nobody'"),
+        (["text.png", "--network", "good.png"], 2, "good.png: not a network; expected the name of a run"),
+        (["", "good.png"], 2, "an empty name"),
         (["text.png", "--detector", "text.png"], 2, "text.png: not a model"),
         (["text.png", "--unsure-below", "2"], 2, "unsure_below must be a number from 0 to 1; got 2.0"),
         (["text.png", "--jsn"], 2, "unknown option --jsn; did you mean --json?"),

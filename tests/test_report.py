@@ -47,7 +47,7 @@ class Outline(HTMLParser):
             self.rows.append([])
         if tag in ("td", "th"):
             self.rows[-1].append("")
-        if tag not in ("meta", "link", "img"):
+        if tag not in ("meta", "link", "img", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -118,6 +118,7 @@ def test_names_are_text_wherever_they_come_from(tmp_path):
 def test_markup_escapes_text_and_attributes():
     assert element("p", "a < b & c", title='"x"') == '<p title="&quot;x&quot;">a &lt; b &amp; c</p>'
     assert "<td" not in table("t", ("a", "b"), [("<td>", "1")]).replace('<td class="number">', "")
+    assert "a_<wbr>&lt;_<wbr>" in table("t", ("a", "b"), [("a_<_", "1")])
 
 
 def test_pairs_agree_with_the_exact_test(tmp_path):
@@ -171,6 +172,12 @@ def test_the_command_writes_one_file_or_says_why_not(tmp_path):
     assert (twice.returncode, twice.stderr) == (2, "command line: a stands twice; each run counts once\n")
     unknown = start_here(tmp_path, "report.py", "b")
     assert (unknown.returncode, unknown.stderr) == (2, "saved/checkpoints: no run 'b'; it has no such folder\n")
+    for name, words in (
+        (".", "a folder of dumps; name one, such as a"),
+        ("page.html", "page.html: not a dump; expected"),
+    ):
+        wrong = start_here(tmp_path, "report.py", name)
+        assert wrong.returncode == 2 and words in wrong.stderr and wrong.stderr.count("\n") == 1
     blocked = start_here(tmp_path, "report.py", "a", "--out", "a.test.npz/page.html")
     assert blocked.returncode == 4 and blocked.stderr.count("\n") == 1
 

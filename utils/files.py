@@ -51,6 +51,14 @@ def require_file(path: Path) -> os.stat_result:
     return status
 
 
+def is_file(name: str) -> bool:
+    """Whether there is a file of that name, whatever a user calls a file."""
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):  # a name of 300 characters, a NUL in it
+        return False
+
+
 def read_small_text(path: Path, *, most: int) -> str:
     """The text of a UTF-8 file of at most ``most`` bytes.
 

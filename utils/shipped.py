@@ -14,7 +14,7 @@ from models.weight_files import read_note, read_weights
 from utils.checkpoint import Checkpoint, checkpoint_from, checkpoint_hash, load_checkpoint
 from utils.config import Config
 from utils.errors import UserError
-from utils.files import refuse_disguise, sha256_of
+from utils.files import is_file, refuse_disguise, sha256_of
 from utils.runs import find_run
 
 # The network that programs take where none is named.
@@ -43,6 +43,8 @@ def network_path(name: str | None, config: Config) -> Path:
             raise UserError(f"{error}; name a run, or make them of one: python gen_pretrained.py RUN") from None
     if name.endswith((SUFFIX, ".pt")):
         return Path(name)
+    if is_file(name):
+        raise UserError(f"{name}: not a network; expected the name of a run, a checkpoint (.pt) or a {SUFFIX} file")
     files = find_run(name, config)
     if files.settings.is_file():
         raise UserError(f"{files.checkpoints}: has a network for each fold; name the checkpoint file of one")

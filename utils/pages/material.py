@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from utils.card import read_table
 from utils.checkpoint import checkpoint_hash
 from utils.config import Config, config_from_dict
 from utils.errors import UserError
-from utils.files import sha256_of
+from utils.files import is_file, sha256_of
 from utils.inference import Recognizer
 from utils.predictions import Predictions, load_predictions
 from utils.runs import RunFiles, find_run, run_files
@@ -84,6 +85,12 @@ def find_material(name: str, config: Config) -> Material:
         return _from_dumps(stem, path.parent, chosen, config)
     if any(path.with_name(f"{path.name}.{part}.npz").is_file() for part in PARTS if path.name):
         return _from_dumps(path.name, path.parent, None, config)
+    if is_file(name):
+        raise UserError(
+            f"{name}: not a dump; expected the name of a run, or dumps (.npz) or what their names begin with"
+        )
+    if example := next((stem for stem in _stems(path)), None):
+        raise UserError(f"{name}: a folder of dumps; name one, such as {path / example}")
     files = find_run(name, config)
     return material_of(files, _dumps(files.results, files.name))
 
@@ -131,6 +138,13 @@ def _from_dumps(stem: str, folder: Path, chosen: Predictions | None, config: Con
 def _dumps(folder: Path, stem: str) -> dict[str, Predictions]:
     paths = {part: folder / f"{stem}.{part}.npz" for part in PARTS}
     return {part: load_predictions(path) for part, path in paths.items() if path.is_file()}
+
+
+def _stems(folder: Path) -> list[str]:
+    """What the names of the dumps in a folder begin with; nothing where it is no folder."""
+    with suppress(OSError, ValueError):  # a name of 300 characters, a NUL in it
+        return sorted(path.name.removesuffix(f".{PARTS[-1]}.npz") for path in folder.glob(f"*.{PARTS[-1]}.npz"))
+    return []
 
 
 def _refuse_odd(dump: Predictions, name: str) -> None:
