@@ -84,12 +84,12 @@ def test_what_must_be_known_stands_in_the_file(made, files):
     assert known["classes"] == list(recognizer.classes) and known["run"] == run
     assert known["checkpoint"] == recognizer.hash and known["data"]["train"] == recognizer.checkpoint.data["train"]
     assert (known["image_size"], known["channels"], known["normalize"]) == (24, 1, "per_image")
-    assert known["temperature"] == pytest.approx(temperature)
+    assert known["temperature_applied"] == pytest.approx(temperature)
     assert known["unsure_below"] == pytest.approx(unsure_below(softmax(val.logits[0] / temperature), val.targets))
     assert known["crop"] == {"square": True, "like": "sample", "grey": True, "eyes": None, "mouth": None}
     assert known["accuracy"]["val"]["accuracy"] == (val.logits[0].argmax(1) == val.targets).mean()
     assert known["parity"]["flips"] == 0 and known["parity"]["max_abs_difference"] <= 1e-4
-    same = ("format", "run", "classes", "temperature", "unsure_below", "checkpoint", "cam")
+    same = ("format", "run", "classes", "temperature_applied", "unsure_below", "checkpoint", "cam")
     assert all(facts_in(path)[key] == known[key] for path in files.values() for key in same)
 
 

@@ -185,7 +185,7 @@ def test_the_command_writes_one_file_or_says_why_not(tmp_path):
 def test_the_shipped_network_shows_maps_on_drawn_faces_and_how_to_repeat_it():
     text = text_of(find_material(str(ROOT / "results/pretrained/quick_vgg"), load_config(None)))
     outline = Outline(text)
-    assert text.count('<img src="data:image/png') == 2
+    assert text.count('<img src="data:image/png') == 2 and "has never seen such faces" in text
     assert ["drawn", "person 1", "person 2"] in outline.rows
     assert "python main_fer.py --config configs/zoo/quick_vgg.json precision=bf16" in text
     assert "sgd; bf16, seed 6" in text and "on test, over 10 views of each image, in fp32" in text
@@ -197,7 +197,7 @@ def test_the_command_that_repeats_an_average_can_be_typed(tmp_path):
     command = ("a.test.npz", "b c.test.npz", "--out", ".", "--name", "mean")
     assert start_here(tmp_path / "runs", "gen_ensemble.py", *command).returncode == 0
     page = html.unescape(text_of(found(tmp_path / "runs" / "mean.test.npz")))
-    assert "all members; nothing was chosen" in page
+    assert "<dt>Chosen</dt><dd>all members</dd>" in page
     program, *words = shlex.split(re.search(r"<code>python (gen_ensemble.py .*?)</code>", page)[1])
     before = load_predictions(tmp_path / "runs" / "mean.test.npz")
     (tmp_path / "runs" / "mean.test.npz").unlink()
@@ -221,6 +221,7 @@ def test_a_training_ends_with_its_report(small_run, tmp_path):
     text = written.read_text()
     for heading in ("How the training went", "Class by class", "Whether it means what it says", "Where it looks"):
         assert heading in text
+    assert "Maps on drawn faces" in text and "has never seen such faces" not in text  # it was trained on them
     assert (
         'class="missing"' not in text.replace("Who is on the images is not known", "", 1) or "Person by person" in text
     )

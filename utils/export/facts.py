@@ -60,7 +60,7 @@ def facts_of(
         "image_size": config.image_size,
         "channels": config.in_channels,
         "normalize": config.normalize,
-        "temperature": trust.temperature * _taken_up(recognizer),
+        "temperature_applied": trust.temperature * _taken_up(recognizer),
         "unsure_below": trust.unsure_below,
         "crop": _crop(config),
         "cam": maps_at and list(maps_at),

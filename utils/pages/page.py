@@ -67,10 +67,9 @@ def maps_section(material: Material, level: int) -> Html:
     if material.network is None:
         text = "The weights that made these predictions are not here, so there are no maps."
         return section(title, missing(text), level=level)
-    how = (
-        "Maps on drawn faces, which every reader may see, of the class that the network named. A network trained on "
-        "photographs has never seen such faces; its maps are a hint, not a proof."
-    )
+    how = "Maps on drawn faces, which every reader may see, of the class that the network named."
+    if material.network.config.dataset != "sample":
+        how += " A network trained on photographs has never seen such faces; its maps are a hint, not a proof."
     sheets = map_sheets(material.network)
     pictures = [
         picture(s.figure, f"Maps over {len(s.drawn)} drawn faces of {s.name}; the table says more") for s in sheets

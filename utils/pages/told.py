@@ -146,7 +146,7 @@ def _training(material: Material) -> str:
 def _choice(material: Material) -> str:
     meta, selection = material.meta, material.told("selection")
     if "members" in meta:
-        return f"{selection.get('members', 'all members')}{'; nothing was chosen' * (selection.get('split') != 'val')}"
+        return str(selection.get("members", "all members"))
     if selection.get("split") != "val":
         return ""
     metric = _METRICS.get(str(selection.get("metric")), str(selection.get("metric")))
