@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from utils.calibration import at_its_bound
 from utils.cli import Parser, run_cli
 from utils.config import load_config
 from utils.datasets.faces import Split
@@ -44,6 +45,8 @@ def main() -> None:
     if dumps["val"] is None and split is not None:
         dumps["val"] = recognizer.predict(split, "val", views=1)
     trust = trusted_by(dumps["val"], recognizer)
+    if line := at_its_bound(trust.temperature):
+        print(line)
     judge = Judge(recognizer.model, recognizer.config, trust.temperature)
     facts = facts_of(recognizer, trust, judge.maps_at, dumps)
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from utils.calibration import fit_temperature
+from utils.calibration import at_its_bound, fit_temperature
 from utils.checkpoint import load_checkpoint
 from utils.cli import Parser, run_cli
 from utils.config import load_config
@@ -36,6 +36,8 @@ def main() -> None:
     (split,) = load_splits(trained.config)
     validation = trained.predict(split, "val", views=1)
     temperature = fit_temperature(validation.logits[0], validation.targets)
+    if line := at_its_bound(temperature):
+        print(line)
     path = arguments.out / f"{trained.config.arch}{SUFFIX}"
     write_atomically(path, shipped_bytes(trained.checkpoint, temperature))
     print(f"{path}: {files.name}, temperature {temperature:.3f}, {path.stat().st_size / 1e6:.2f} MB\n")

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from utils.calibration import at_its_bound
 from utils.cli import Parser, run_cli
 from utils.datasets.images import FORMATS, image_files, read_photo
 from utils.errors import MachineError, UserError
@@ -44,6 +45,8 @@ def main() -> None:
         if not reader.trust.known:
             hint = f"python gen_results.py {reader.run} --split val"
             print(f"{reader.path}: not calibrated, for want of a dump of validation; {hint}", file=sys.stderr)
+        if line := at_its_bound(reader.trust.temperature):
+            print(f"{reader.path}: {line}", file=sys.stderr)
         _Looker(reader, options).look_at(sources)
 
 

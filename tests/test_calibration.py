@@ -5,7 +5,7 @@ import pytest
 from conftest import refusal
 from scipy.optimize import minimize_scalar
 
-from utils.calibration import at_temperature, calibrated, fit_temperature
+from utils.calibration import at_its_bound, at_temperature, calibrated, fit_temperature
 from utils.metrics import log_loss
 from utils.predictions import Predictions, softmax
 
@@ -51,3 +51,10 @@ def test_a_fold_without_validation_is_refused():
     val = dump("v", {"p": 1.0}, {"p": 0})
     test = dump("t", {"p": 1.0, "q": 1.0}, {"p": 0, "q": 1})
     assert refusal(lambda: calibrated(val, test)) == "r: fold 2 of the test part has no validation part"
+
+
+def test_a_temperature_at_its_bound_is_said():
+    logits = np.array([[1.0, 0.0], [0.0, 1.0]])
+    cold, hot = (fit_temperature(logits, np.array(targets)) for targets in ((0, 1), (1, 0)))
+    assert at_its_bound(cold).startswith("temperature 0.05, the least") and not at_its_bound(1.3)
+    assert at_its_bound(hot).startswith("temperature 20, the most")

@@ -6,12 +6,13 @@ from utils.errors import UserError
 from utils.metrics import log_loss
 from utils.predictions import Predictions, softmax
 
+COLDEST, HOTTEST = 0.05, 20.0  # temperatures that are looked at
 _LEAST = 1e-12  # of a probability, before its logarithm is taken
 _GOLDEN = (5**0.5 - 1) / 2
 
 
 def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
-    """What logits are divided by so that their log loss is least; from 0.05 to 20.
+    """What logits are divided by so that their log loss is least; from `COLDEST` to `HOTTEST`.
 
     The loss is convex in the inverse of the temperature, so that golden-section search finds its only minimum.
 
@@ -22,7 +23,7 @@ def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
     def loss(inverse: float) -> float:
         return log_loss(softmax(logits * inverse), targets)
 
-    low, high = 1 / 20, 1 / 0.05
+    low, high = 1 / HOTTEST, 1 / COLDEST
     left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
     at_left, at_right = loss(left), loss(right)
     while high - low > 1e-6:
@@ -35,6 +36,14 @@ def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
             right = low + _GOLDEN * (high - low)
             at_right = loss(right)
     return 2 / (low + high)
+
+
+def at_its_bound(temperature: float) -> str:
+    """A line to be said where the best temperature lay beyond those that are looked at; else nothing."""
+    if 1.001 * COLDEST < temperature < 0.999 * HOTTEST:
+        return ""
+    why = "validation is all but all right, or says next to nothing: these probabilities are not to be believed"
+    return f"temperature {temperature:.3g}, the {'least' if temperature < 1 else 'most'} that is looked at; {why}"
 
 
 def unsure_below(probabilities: np.ndarray, targets: np.ndarray) -> float:
