@@ -122,8 +122,8 @@ def test_mistakes_are_drawn_below_saved_alone(tmp_path, monkeypatch, capsys):
     figure, file = figures[0]
     assert str(file) == capsys.readouterr().out.strip() and file.parent == Path("saved/explanations")
     shown = texts(figure)
-    heading = next(text.replace("\n", " ") for text in shown if "worst" in text)
-    assert len(figure.axes) == 3 and "the 3 worst of " in heading and "14 faces" in heading
+    heading, note = (text.get_text().replace("\n", " ") for text in figure.texts)
+    assert len(figure.axes) == 3 and "the 3 worst of " in heading and "14 faces" in note
     assert sum("\nsays " in text for text in shown) == 3
     assert "unknown option --out" in refusal(lambda: gen_mistakes.main(["--out", "elsewhere.png"]))
 
