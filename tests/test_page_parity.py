@@ -20,7 +20,7 @@ MARGIN = 2  # around a drawn face, like its edge: what is scaled down is made of
 JUDGED = """async ([cell, margin, count, across]) => {
     const squares = Array.from({ length: count }, (_, i) => ({ left: (i % across) * cell + margin,
         top: Math.floor(i / across) * cell + margin, side: cell - 2 * margin }));
-    const seen = await recognizeSquares(page.show.picture, squares, page.classifier);
+    const seen = await forTests.recognizeSquares(forTests.page.show.picture, squares, forTests.page.classifier);
     return seen.map(({ probabilities }) => [...probabilities]);
 }"""
 
@@ -42,7 +42,7 @@ def in_the_page(tab, faces: np.ndarray, margin: int = 0) -> np.ndarray:
         put = """async (text) => {
             const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
             const picture = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
-            page.show.put(picture, picture.width, picture.height, "sheet");
+            forTests.page.show.put(picture, picture.width, picture.height, "sheet");
         }"""
         tab.evaluate(put, b64encode(page.png(grid)).decode())
         found.append(np.array(tab.evaluate(JUDGED, [side, margin, len(part), ACROSS])))

@@ -51,7 +51,7 @@ def test_rotated_photo_is_set_upright_by_its_exif(tab, people):
     lying = Image.fromarray(np.rot90(people).copy())
     said = page.upload(tab, "lying.jpg", page.encoded(lying, "JPEG", exif=exif, quality=95), "image/jpeg")
     assert said == "2 faces: happy, surprise"
-    assert tab.evaluate("[page.show.stage.width, page.show.stage.height]") == [600, 300]
+    assert tab.evaluate("[forTests.page.show.stage.width, forTests.page.show.stage.height]") == [600, 300]
 
 
 def stated(width: int, height: int) -> bytes:
@@ -77,11 +77,11 @@ def test_bad_files_are_refused_in_one_line_and_the_page_goes_on(tab, people):
 def test_large_photo_is_judged_at_its_largest_allowed_side(tab, people):
     large = Image.fromarray(people).resize((4800, 2400))
     assert page.upload(tab, "large.jpg", page.encoded(large, "JPEG"), "image/jpeg") == "2 faces: happy, surprise"
-    assert tab.evaluate("page.show.stage.width") == 1600
+    assert tab.evaluate("forTests.page.show.stage.width") == 1600
 
 
 def test_face_below_the_networks_threshold_is_unsure(tab, people):
-    tab.evaluate("page.classifier.facts.unsureBelow = 1.01")
+    tab.evaluate("forTests.page.classifier.facts.unsureBelow = 1.01")
     assert page.upload(tab, "two.png", page.png(people)) == "2 faces: unsure, unsure"
     assert tab.inner_text("#named") == "unsure"
 
@@ -102,7 +102,7 @@ def test_picture_and_numbers_can_be_saved(tab, people):
 
 def test_map_is_laid_over_the_face_and_taken_away_again(tab, people):
     page.upload(tab, "two.png", page.png(people))
-    coloured = """(() => { const { data } = page.show.stage.getContext('2d').getImageData(0, 0, 600, 300);
+    coloured = """(() => { const { data } = forTests.page.show.stage.getContext('2d').getImageData(0, 0, 600, 300);
         return data.filter((v, i) => i % 4 === 0 && v > data[i + 2] + 20).length })()"""
     assert tab.evaluate(coloured) == 0
     tab.check("#maps")

@@ -6,7 +6,7 @@ import { Detector } from "./detect";
 import { follow, read } from "./follow";
 import { buildBars, element, inWords, say, sayError } from "./panel";
 import { openPicture } from "./picture";
-import { middle, recognize, recognizeSquares, type Seen } from "./recognize";
+import { middle, recognize, recognizeSquares } from "./recognize";
 import { fetched } from "./runtime";
 import { saveNumbers, savePicture } from "./save";
 import { Show } from "./show";
@@ -15,16 +15,17 @@ const DRAWN = ["drawn/several.png", "drawn/one.png", "drawn/many.png"];
 
 class Page {
   private readonly show = new Show(() => this.classifier.facts);
-  private readonly camera = new Camera(element("video", HTMLVideoElement), () => {
-    this.turn++;
-    this.dress();
-    say("the camera was lost; plug it in and press Camera again", true);
-  });
+  private readonly camera = new Camera(element("video", HTMLVideoElement), () =>
+    this.stopCamera("the camera was lost; plug it in and press Camera again", true),
+  );
   private pictures: File[] = [];
   private at = 0;
+  /** Whether the camera is wanted: on, or asked for. */
+  private watching = false;
   private paused = false;
-  /** Counts what was asked for, so that what has been overtaken ends. */
-  private turn = 0;
+  /** What was asked for last; what is asked for next ends it. */
+  private task = new AbortController();
+  private last: Promise<unknown> = Promise.resolve();
 
   constructor(
     private readonly detector: Detector,
@@ -34,29 +35,37 @@ class Page {
     this.useNetwork(classifier);
   }
 
-  /** Judges faces from now on with another network, and again what is on the page. */
-  useNetwork(classifier: Classifier): void {
+  /** Judges faces from now on with another network. */
+  private useNetwork(classifier: Classifier): void {
     this.classifier = classifier;
     const { arch, run, classes, hasMaps } = classifier.facts;
     buildBars(classes);
     element("network", HTMLElement).textContent = `${arch}, run ${run}`;
     Object.assign(element("maps", HTMLInputElement), { disabled: !hasMaps, checked: false });
     this.show.set([]);
-    if (this.pictures.length && !this.camera.isOn) this.showPicture(this.at);
+  }
+
+  /** Ends what was asked for before. */
+  private begin(): AbortSignal {
+    this.stopCamera();
+    this.task.abort();
+    this.task = new AbortController();
+    return this.task.signal;
+  }
+
+  /** One job after the other, so that no picture and no network is changed under one that is at work with it. */
+  private inTurn<T>(job: () => Promise<T>): Promise<T> {
+    const done = this.last.then(job);
+    this.last = done.catch(() => {});
+    return done;
   }
 
   private connect(): void {
     const press = (id: string, action: () => unknown) =>
-      element(id, HTMLButtonElement).addEventListener("click", async () => {
-        try {
-          await action();
-        } catch (error) {
-          sayError(error);
-        }
-      });
+      element(id, HTMLButtonElement).addEventListener("click", () => attempt(action));
     press("choose", () => element("files", HTMLInputElement).click());
     press("draw", () => this.openDrawn());
-    press("camera", () => (this.camera.isOn ? this.stopCamera() : this.watch()));
+    press("camera", () => (this.watching ? this.stopCamera() : this.watch()));
     press("pause", () => this.pause(!this.paused));
     press("previous", () => this.showPicture(this.at - 1));
     press("next", () => this.showPicture(this.at + 1));
@@ -75,33 +84,34 @@ class Page {
   private takeFiles(): void {
     const files = element("files", HTMLInputElement);
     files.addEventListener("change", () => {
-      this.open([...(files.files ?? [])]);
+      const chosen = [...(files.files ?? [])];
       files.value = "";
+      attempt(() => this.open(chosen));
     });
     const network = element("network-file", HTMLInputElement);
-    network.addEventListener("change", async () => {
+    network.addEventListener("change", () => {
       const [file] = network.files ?? [];
       network.value = "";
-      if (file) await this.openNetwork(file);
+      if (file) attempt(() => this.openNetwork(file));
     });
     addEventListener("dragover", (event) => event.preventDefault());
     addEventListener("drop", (event) => {
       event.preventDefault();
-      this.open([...(event.dataTransfer?.files ?? [])]);
+      const dropped = [...(event.dataTransfer?.files ?? [])];
+      attempt(() => this.open(dropped));
     });
-    addEventListener("paste", (event) => this.open([...(event.clipboardData?.files ?? [])]));
+    addEventListener("paste", (event) => attempt(() => this.open([...(event.clipboardData?.files ?? [])])));
   }
 
   private async openNetwork(file: File): Promise<void> {
-    try {
-      const another = await Classifier.open(new Uint8Array(await file.arrayBuffer()), file.name);
+    const another = await Classifier.open(new Uint8Array(await file.arrayBuffer()), file.name);
+    await this.inTurn(async () => {
       const before = this.classifier;
       this.useNetwork(another);
       await before.close();
-      say(`faces are now judged by ${file.name}`);
-    } catch (error) {
-      sayError(error);
-    }
+    });
+    say(`faces are now judged by ${file.name}`);
+    if (this.pictures.length && !this.watching) await this.showPicture(this.at);
   }
 
   private async openDrawn(): Promise<void> {
@@ -111,67 +121,85 @@ class Page {
 
   private async open(files: File[]): Promise<void> {
     if (!files.length) return;
-    this.stopCamera();
     this.pictures = files;
     await this.showPicture(0);
   }
 
   private async showPicture(number: number): Promise<void> {
-    const turn = ++this.turn;
+    const signal = this.begin();
     this.at = (number + this.pictures.length) % this.pictures.length;
     const file = this.pictures[this.at];
     this.dress();
     say("looking for faces …");
-    try {
-      const picture = await openPicture(file);
-      if (turn !== this.turn) return;
+    const picture = await openPicture(file);
+    await this.inTurn(async () => {
+      signal.throwIfAborted();
       this.show.put(picture, picture.width, picture.height, file.name.replace(/\.\w+$/, ""));
-      picture.close();
       this.show.set([]);
       const seen = await recognize(this.show.picture, this.detector, this.classifier, true);
-      if (turn !== this.turn) return;
+      signal.throwIfAborted();
       this.show.set(seen);
       element("whole", HTMLButtonElement).hidden = seen.length > 0;
       say(seen.length ? inWords(seen, this.classifier.facts.classes) : `no face found in ${file.name}`);
-    } catch (error) {
-      if (turn === this.turn) sayError(error);
-    }
+    }).finally(() => picture.close());
   }
 
-  private async judgeWhole(): Promise<void> {
-    const { picture } = this.show;
-    const seen = await recognizeSquares(picture, [middle(picture.canvas)], this.classifier);
-    this.show.set(seen);
-    say(`the whole picture taken as one face: ${inWords(seen, this.classifier.facts.classes)}`);
+  private judgeWhole(): Promise<void> {
+    return this.inTurn(async () => {
+      const { picture } = this.show;
+      const seen = await recognizeSquares(picture, [middle(picture.canvas)], this.classifier);
+      this.show.set(seen);
+      say(`the whole picture taken as one face: ${inWords(seen, this.classifier.facts.classes)}`);
+    });
   }
 
   private async watch(): Promise<void> {
-    const turn = ++this.turn;
-    say("waiting for the camera …");
-    await this.camera.start();
-    this.pictures = [];
-    this.pause(false);
-    say("camera on; its pictures stay in this page");
-    const { video } = this.camera;
-    let before: Seen[] = [];
-    const pace = new Pace();
-    while (turn === this.turn && (await this.camera.next())) {
-      if (this.paused) continue;
-      const begun = performance.now();
-      this.show.put(video, video.videoWidth, video.videoHeight, "camera");
-      const now = await recognize(this.show.picture, this.detector, this.classifier, false);
-      if (turn !== this.turn) return;
-      before = now.map((seen) => ({ ...seen, ...follow(before, seen, this.classifier.facts.unsureBelow) }));
-      this.show.set(before);
-      pace.tick(begun);
+    const signal = this.begin();
+    this.watching = true;
+    try {
+      await this.askForCamera(signal);
+      this.pictures = [];
+      this.pause(false);
+      say("camera on; its pictures stay in this page");
+      const pace = new Pace();
+      while (await this.camera.next()) {
+        if (!this.paused) await this.inTurn(() => this.judgeFrame(signal, pace));
+      }
+    } catch (error) {
+      signal.throwIfAborted();
+      this.stopCamera();
+      throw error;
     }
   }
 
-  private stopCamera(): void {
-    if (!this.camera.isOn) return;
-    this.turn++;
+  private async askForCamera(signal: AbortSignal): Promise<void> {
+    const button = element("camera", HTMLButtonElement);
+    button.disabled = true;
+    say("waiting for the camera …");
+    await this.camera.start(signal).finally(() => {
+      button.disabled = false;
+    });
+  }
+
+  private async judgeFrame(signal: AbortSignal, pace: Pace): Promise<void> {
+    signal.throwIfAborted();
+    const begun = performance.now();
+    const { video } = this.camera;
+    const { unsureBelow } = this.classifier.facts;
+    const before = this.show.readings; // none where the network is another one since
+    this.show.put(video, video.videoWidth, video.videoHeight, "camera");
+    const now = await recognize(this.show.picture, this.detector, this.classifier, false);
+    signal.throwIfAborted();
+    this.show.set(now.map((seen) => ({ ...seen, ...follow(before, seen, unsureBelow) })));
+    pace.tick(begun);
+  }
+
+  private stopCamera(said = "the camera is off", isError = false): void {
+    if (!this.watching) return;
+    this.watching = false;
+    this.task.abort();
     this.camera.stop();
-    say("the camera is off");
+    say(said, isError);
     this.dress();
   }
 
@@ -189,6 +217,15 @@ class Page {
     element("pace", HTMLElement).hidden = !on;
     element("whole", HTMLButtonElement).hidden = true;
     for (const id of ["previous", "next"]) element(id, HTMLButtonElement).hidden = on || this.pictures.length < 2;
+  }
+}
+
+/** Does what was asked for, and tells what went wrong, unless something else has been asked for since. */
+async function attempt(action: () => unknown): Promise<void> {
+  try {
+    await action();
+  } catch (error) {
+    if (!(error instanceof DOMException && error.name === "AbortError")) sayError(error);
   }
 }
 
@@ -210,7 +247,7 @@ async function start(): Promise<void> {
     Detector.load(),
     fetched(path).then((file) => Classifier.open(file, path)),
   ]);
-  Object.assign(globalThis, { page: new Page(detector, classifier), recognizeSquares, read, follow }); // for tests
+  Object.assign(globalThis, { forTests: { page: new Page(detector, classifier), recognizeSquares, read, follow } });
   for (const button of document.querySelectorAll<HTMLButtonElement>("#sources button")) button.disabled = false;
   say("ready");
   performance.mark("ready");

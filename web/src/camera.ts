@@ -13,27 +13,36 @@ export class Camera {
     return this.stream !== undefined;
   }
 
-  /** @throws Error with one sentence for people: no camera, or no permission. */
-  async start(): Promise<void> {
-    this.stop();
+  /**
+   * Asks for the camera, which can take as long as somebody thinks about it.
+   *
+   * @param signal - aborted once the camera is no longer wanted; what comes later is switched off again at once.
+   * @throws Error with one sentence for people: no camera, or no permission. AbortError: no longer wanted.
+   */
+  async start(signal: AbortSignal): Promise<void> {
+    let stream: MediaStream;
     try {
       const wish = { facingMode: "user", width: { ideal: 640 }, height: { ideal: 480 } };
-      this.stream = await navigator.mediaDevices.getUserMedia({ video: wish, audio: false });
+      stream = await navigator.mediaDevices.getUserMedia({ video: wish, audio: false });
     } catch (error) {
+      signal.throwIfAborted();
       throw new Error(REASONS[error instanceof DOMException ? error.name : ""] ?? "the camera cannot be opened");
     }
-    for (const track of this.stream.getTracks()) {
+    if (signal.aborted) end(stream);
+    signal.throwIfAborted();
+    this.stream = stream;
+    for (const track of stream.getTracks()) {
       track.addEventListener("ended", () => {
         this.stop();
         this.lost();
       });
     }
-    this.video.srcObject = this.stream;
+    this.video.srcObject = stream;
     await this.video.play();
   }
 
   stop(): void {
-    for (const track of this.stream?.getTracks() ?? []) track.stop();
+    if (this.stream) end(this.stream);
     this.stream = undefined;
     this.video.srcObject = null;
   }
@@ -50,6 +59,10 @@ export class Camera {
       });
     });
   }
+}
+
+function end(stream: MediaStream): void {
+  for (const track of stream.getTracks()) track.stop();
 }
 
 const REASONS: Record<string, string> = {
