@@ -51,7 +51,10 @@ def test_rotated_photo_is_set_upright_by_its_exif(tab, people):
     lying = Image.fromarray(np.rot90(people).copy())
     said = page.upload(tab, "lying.jpg", page.encoded(lying, "JPEG", exif=exif, quality=95), "image/jpeg")
     assert said == "2 faces: happy, surprise"
-    assert tab.evaluate("[forTests.page.show.stage.width, forTests.page.show.stage.height]") == [600, 300]
+    assert tab.evaluate("[forTests.page.show.picture.canvas.width, forTests.page.show.picture.canvas.height]") == [
+        600,
+        300,
+    ]
 
 
 def stated(width: int, height: int) -> bytes:
@@ -77,7 +80,10 @@ def test_bad_files_are_refused_in_one_line_and_the_page_goes_on(tab, people):
 def test_large_photo_is_judged_at_its_largest_allowed_side(tab, people):
     large = Image.fromarray(people).resize((4800, 2400))
     assert page.upload(tab, "large.jpg", page.encoded(large, "JPEG"), "image/jpeg") == "2 faces: happy, surprise"
-    assert tab.evaluate("forTests.page.show.stage.width") == 1600
+    assert tab.evaluate("forTests.page.show.picture.canvas.width") == 1600
+    saved = numbers(tab)
+    assert (saved["width"], saved["height"]) == (4800, 2400)
+    assert [face["box"]["left"] > 2400 for face in saved["faces"]] == [False, True]
 
 
 def test_face_below_the_networks_threshold_is_unsure(tab, people):
@@ -86,23 +92,53 @@ def test_face_below_the_networks_threshold_is_unsure(tab, people):
     assert tab.inner_text("#named") == "unsure"
 
 
+def numbers(tab) -> dict:
+    """What *Save numbers* hands over."""
+    with tab.expect_download() as download:
+        tab.click("#save-numbers")
+    assert download.value.suggested_filename.endswith(".expressions.json")
+    return json.loads(download.value.path().read_text())
+
+
 def test_picture_and_numbers_can_be_saved(tab, people):
     page.upload(tab, "two.png", page.png(people))
-    with tab.expect_download() as numbers:
-        tab.click("#save-numbers")
-    saved = json.loads(numbers.value.path().read_text())
-    assert numbers.value.suggested_filename == "two.expressions.json"
+    saved = numbers(tab)
+    assert (saved["picture"], saved["width"], saved["height"]) == ("two", 600, 300)
     assert [face["expression"] for face in saved["faces"]] == ["happy", "surprise"]
     assert all(sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-5) for face in saved["faces"])
     with tab.expect_download() as picture:
         tab.click("#save-picture")
-    drawn = np.asarray(Image.open(picture.value.path()).convert("L"))
-    assert drawn.shape == people.shape and (drawn != people).mean() > 0.01
+    drawn = Image.open(picture.value.path()).convert("L")
+    assert drawn.size == (960, 480)  # small pictures are enlarged, so that what is written on them can be read
+    assert (np.abs(np.asarray(drawn.resize((600, 300)), float) - people) > 60).mean() > 0.01
+
+
+def test_face_that_is_clicked_is_chosen(tab, people):
+    """The picture is higher than wide, so that the stage is empty on both sides of it."""
+    page.upload(tab, "two.png", page.png(np.vstack([people[:, :300], people[:, 300:]])))
+    stage = tab.locator("#stage").bounding_box()
+    scale = stage["height"] / 600
+    left = (stage["width"] - 300 * scale) / 2
+    for row, name in [(1, "surprise"), (0, "happy")]:
+        tab.locator("#stage").click(position={"x": left + 90 * scale, "y": (300 * row + 150) * scale})
+        assert tab.inner_text("#named") == name
+
+
+@pytest.mark.parametrize("ratio", [1, 3])
+def test_boxes_are_drawn_in_pixels_of_the_screen(browser, site, people, ratio):
+    context = browser.new_context(device_scale_factor=ratio, viewport={"width": 390, "height": 844})
+    tab = context.new_page()
+    tab.goto(site)
+    tab.wait_for_selector("#choose:enabled")
+    page.upload(tab, "small.png", page.png(np.asarray(Image.fromarray(people[:, :300]).resize((48, 48)))))
+    stage = tab.locator("#stage").bounding_box()
+    assert tab.evaluate("document.getElementById('stage').width") == round(stage["width"] * ratio)
+    context.close()
 
 
 def test_map_is_laid_over_the_face_and_taken_away_again(tab, people):
     page.upload(tab, "two.png", page.png(people))
-    coloured = """(() => { const { data } = forTests.page.show.stage.getContext('2d').getImageData(0, 0, 600, 300);
+    coloured = """(() => { const { data } = forTests.page.show.stage.getContext('2d').getImageData(0, 0, 4000, 4000);
         return data.filter((v, i) => i % 4 === 0 && v > data[i + 2] + 20).length })()"""
     assert tab.evaluate(coloured) == 0
     tab.check("#maps")

@@ -70,10 +70,8 @@ class Page {
     press("previous", () => this.showPicture(this.at - 1));
     press("next", () => this.showPicture(this.at + 1));
     press("whole", () => this.judgeWhole());
-    press("save-picture", () => savePicture(this.show.stage, this.show.name));
-    press("save-numbers", () =>
-      saveNumbers(this.show.stage, this.show.name, this.show.readings, this.classifier.facts),
-    );
+    press("save-picture", () => savePicture(this.show));
+    press("save-numbers", () => saveNumbers(this.show, this.classifier.facts));
     press("choose-network", () => element("network-file", HTMLInputElement).click());
     this.takeFiles();
     // The camera is off as soon as nobody can see the page.
@@ -131,10 +129,10 @@ class Page {
     const file = this.pictures[this.at];
     this.dress();
     say("looking for faces …");
-    const picture = await openPicture(file);
+    const { picture, size } = await openPicture(file);
     await this.inTurn(async () => {
       signal.throwIfAborted();
-      this.show.put(picture, picture.width, picture.height, file.name.replace(/\.\w+$/, ""));
+      this.show.put(picture, picture.width, picture.height, file.name.replace(/\.\w+$/, ""), size);
       this.show.set([]);
       const seen = await recognize(this.show.picture, this.detector, this.classifier, true);
       signal.throwIfAborted();

@@ -1,13 +1,11 @@
-/** Draws the picture, boxes and maps onto the stage. */
+/** Draws a picture, with boxes and maps, onto a canvas of any size. */
 
 import type { ActivationMaps } from "./classify";
 import type { Box } from "./detect";
 import type { Reading } from "./follow";
 
-const MARGIN = 3;
-
 export interface Scene {
-  picture: CanvasImageSource;
+  picture: OffscreenCanvas;
   readings: Reading[];
   classes: string[];
   /** Number of the face whose bars are shown. */
@@ -16,51 +14,112 @@ export interface Scene {
   maps: (ActivationMaps | null)[];
 }
 
+/** How a picture lies on a canvas, in the canvas's pixels. */
+export interface View {
+  left: number;
+  top: number;
+  /** Pixels of the canvas for one of the picture. */
+  scale: number;
+  /** What lines and letters are measured in. */
+  unit: number;
+}
+
 /** What is said of a face: the class, or that the network is not sure. */
 export function label(reading: Reading, classes: string[]): string {
   const share = Math.round(100 * reading.probabilities[reading.named]);
   return reading.sure ? `${classes[reading.named]} ${share}%` : "unsure";
 }
 
-export function drawScene(stage: CanvasRenderingContext2D, scene: Scene): void {
-  const { width, height } = stage.canvas;
-  stage.drawImage(scene.picture, 0, 0, width, height);
-  // One pixel of the screen, so that lines and letters look alike on every picture and every screen.
-  const unit = Math.max(width / (stage.canvas.clientWidth || width), height / (stage.canvas.clientHeight || height));
-  for (const [number, reading] of scene.readings.entries()) {
+export function drawScene(context: CanvasRenderingContext2D, scene: Scene, view: View): void {
+  const { left, top, scale, unit } = view;
+  const { width, height } = scene.picture;
+  context.clearRect(0, 0, context.canvas.width, context.canvas.height);
+  context.imageSmoothingQuality = "high";
+  context.drawImage(scene.picture, left, top, width * scale, height * scale);
+  const seen = ({ left: x, top: y, side }: Box) => ({
+    left: left + x * scale,
+    top: top + y * scale,
+    side: side * scale,
+  });
+  for (const [number, { cut, named }] of scene.readings.entries()) {
     const map = scene.maps[number];
-    if (map) drawMap(stage, reading.cut, map, reading.named);
-    drawBox(stage, reading, label(reading, scene.classes), number === scene.chosen, unit);
+    if (map) drawMap(context, seen(cut), map, named);
+  }
+  context.font = `600 ${14 * unit}px system-ui, sans-serif`;
+  context.textBaseline = "middle";
+  const boxes = scene.readings.map(({ box }) => seen(box));
+  const place = (texts: string[]) => texts.map((text, i) => signOf(context, text, boxes[i], view, scene.picture));
+  // Names where each has room, otherwise the numbers under which the bars are found.
+  let signs = place(scene.readings.map((reading) => label(reading, scene.classes)));
+  if (signs.some((one, i) => signs.some((other, j) => j < i && overlap(one, other)))) {
+    signs = place(scene.readings.map((_, i) => `${i + 1}`));
+  }
+  for (const [number, reading] of scene.readings.entries()) {
+    const chosen = number === scene.chosen;
+    drawBox(context, boxes[number], reading.sure, chosen ? 1.4 * unit : unit);
+    drawSign(context, signs[number], chosen);
   }
 }
 
-function drawBox(stage: CanvasRenderingContext2D, reading: Reading, text: string, chosen: boolean, unit: number): void {
-  const { left, top, side } = reading.box;
+/** A text on a ground of its own. */
+interface Sign {
+  text: string;
+  left: number;
+  top: number;
+  width: number;
+  height: number;
+}
+
+/** The sign of a box: above it where there is room, otherwise at its lower edge. */
+function signOf(
+  context: CanvasRenderingContext2D,
+  text: string,
+  box: Box,
+  { left, top, scale, unit }: View,
+  picture: OffscreenCanvas,
+): Sign {
+  const height = 20 * unit;
+  const width = context.measureText(text).width + 10 * unit;
+  const [right, bottom] = [left + picture.width * scale, top + picture.height * scale];
+  const above = box.top - height - 2 * unit;
+  return {
+    text,
+    left: Math.max(left, Math.min(right - width, box.left - 2 * unit)),
+    top: above >= top ? above : Math.min(bottom - height, box.top + box.side - height),
+    width,
+    height,
+  };
+}
+
+function overlap(a: Sign, b: Sign): boolean {
+  const across = Math.min(a.left + a.width, b.left + b.width) > Math.max(a.left, b.left);
+  return across && Math.min(a.top + a.height, b.top + b.height) > Math.max(a.top, b.top);
+}
+
+function drawBox(context: CanvasRenderingContext2D, { left, top, side }: Box, sure: boolean, unit: number): void {
   for (const [colour, width] of [
     ["#000a", 4.5],
-    [reading.sure ? "#fff" : "#fffb", 2.5],
+    [sure ? "#fff" : "#fffb", 2.5],
   ] as const) {
-    stage.strokeStyle = colour;
-    stage.lineWidth = width * unit * (chosen ? 1.4 : 1);
-    stage.setLineDash(reading.sure ? [] : [8 * unit, 6 * unit]);
-    stage.strokeRect(left, top, side, side);
+    context.strokeStyle = colour;
+    context.lineWidth = width * unit;
+    context.setLineDash(sure ? [] : [8 * unit, 6 * unit]);
+    context.strokeRect(left, top, side, side);
   }
-  const size = Math.max(11 * unit, Math.min(18 * unit, side / 6));
-  stage.font = `600 ${size}px system-ui, sans-serif`;
-  stage.textBaseline = "middle";
-  const width = stage.measureText(text).width + size;
-  const x = Math.max(0, Math.min(stage.canvas.width - width, left - MARGIN));
-  const y = top > 1.7 * size ? top - 1.6 * size : Math.min(top + side + 0.2 * size, stage.canvas.height - 1.5 * size);
-  stage.fillStyle = chosen ? "#fff" : "#000c";
-  stage.fillRect(x, y, width, 1.4 * size);
-  stage.fillStyle = chosen ? "#000" : "#fff";
-  stage.fillText(text, x + size / 2, y + 0.74 * size);
+}
+
+function drawSign(context: CanvasRenderingContext2D, sign: Sign, chosen: boolean): void {
+  const { text, left, top, width, height } = sign;
+  context.fillStyle = chosen ? "#fff" : "#000c";
+  context.fillRect(left, top, width, height);
+  context.fillStyle = chosen ? "#000" : "#fff";
+  context.fillText(text, left + height / 4, top + 0.53 * height);
 }
 
 const tile = new OffscreenCanvas(1, 1);
 
 /** Lays one class's map over the face: the more evidence, the more of the colour. */
-function drawMap(stage: CanvasRenderingContext2D, box: Box, maps: ActivationMaps, shown: number): void {
+function drawMap(context: CanvasRenderingContext2D, box: Box, maps: ActivationMaps, shown: number): void {
   const { width, height } = maps;
   const values = maps.values.subarray(shown * width * height, (shown + 1) * width * height);
   const most = Math.max(...values, 1e-9);
@@ -72,6 +131,5 @@ function drawMap(stage: CanvasRenderingContext2D, box: Box, maps: ActivationMaps
   tile.width = width;
   tile.height = height;
   tile.getContext("2d")?.putImageData(pixels, 0, 0);
-  stage.imageSmoothingQuality = "high";
-  stage.drawImage(tile, box.left, box.top, box.side, box.side);
+  context.drawImage(tile, box.left, box.top, box.side, box.side);
 }

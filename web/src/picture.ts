@@ -4,20 +4,32 @@ const MOST_BYTES = 60e6;
 const MOST_PIXELS = 80e6; // four bytes each while the browser opens it
 const LONGEST_SIDE = 1600; // faces are cut out of this
 
+export interface Size {
+  width: number;
+  height: number;
+}
+
+export interface Opened {
+  /** Upright as its camera held it, at most 1600 pixels long; to be closed. */
+  picture: ImageBitmap;
+  /** Of the original, upright too. */
+  size: Size;
+}
+
 /**
- * The picture in a file, upright as its camera held it, at most 1600 pixels long.
+ * The picture in a file.
  *
  * @throws Error with one sentence for people: too large, or no picture.
  */
-export async function openPicture(file: File): Promise<ImageBitmap> {
+export async function openPicture(file: File): Promise<Opened> {
   if (file.size > MOST_BYTES) {
     throw new Error(`${file.name} has ${megas(file.size)} MB; up to ${megas(MOST_BYTES)} MB can be opened`);
   }
-  const size = statedSize(new DataView(await file.slice(0, 1 << 18).arrayBuffer()));
-  if (!size) throw new Error(`${file.name} is not a JPEG, PNG, WebP, GIF or BMP picture`);
-  if (size.width * size.height > MOST_PIXELS) {
+  const stated = statedSize(new DataView(await file.slice(0, 1 << 18).arrayBuffer()));
+  if (!stated) throw new Error(`${file.name} is not a JPEG, PNG, WebP, GIF or BMP picture`);
+  if (stated.width * stated.height > MOST_PIXELS) {
     throw new Error(
-      `${file.name} is ${size.width} × ${size.height}; up to ${megas(MOST_PIXELS)} million pixels can be opened`,
+      `${file.name} is ${stated.width} × ${stated.height}; up to ${megas(MOST_PIXELS)} million pixels can be opened`,
     );
   }
   let whole: ImageBitmap;
@@ -27,23 +39,19 @@ export async function openPicture(file: File): Promise<ImageBitmap> {
     throw new Error(`${file.name} is damaged: the browser cannot open it`);
   }
   const scale = LONGEST_SIDE / Math.max(whole.width, whole.height);
-  if (scale >= 1) return whole;
+  const size = { width: whole.width, height: whole.height };
+  if (scale >= 1) return { picture: whole, size };
   const smaller = await createImageBitmap(whole, {
     resizeWidth: Math.max(1, Math.round(whole.width * scale)),
     resizeHeight: Math.max(1, Math.round(whole.height * scale)),
     resizeQuality: "high",
   });
   whole.close();
-  return smaller;
+  return { picture: smaller, size };
 }
 
 function megas(number: number): number {
   return Math.round(number / 1e6);
-}
-
-interface Size {
-  width: number;
-  height: number;
 }
 
 /** Width and height that a file's first bytes state, so that a bomb is refused before it goes off. */
