@@ -176,10 +176,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the page under web/; skipped where what it needs is not there."""
     import page
 
+    from web import visit
+
     page.chromium()
     folder = tmp_path_factory.mktemp("site")
-    page.build(folder)
-    with page.served(folder) as address:
+    visit.build(folder)
+    with visit.served(folder) as address:
         yield address
 
 
@@ -188,7 +190,9 @@ def browser(site: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
     """A headless Chromium with a drawn face before its camera."""
     import page
 
-    with page.browser_with_camera(page.chromium(), tmp_path_factory.mktemp("camera") / "face.y4m") as browser:
+    from web import visit
+
+    with visit.browser_with_camera(page.chromium(), tmp_path_factory.mktemp("camera") / "face.y4m") as browser:
         yield browser
 
 

@@ -1,92 +1,28 @@
-"""The page under web/ as its visitors have it: built, served on 127.0.0.1, opened in a headless Chromium."""
+"""What the tests of the page under web/ do with it, and the files that they give it."""
 
-import contextlib
 import io
 import json
 import re
-import shutil
-import subprocess
-import threading
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from utils.datasets.drawn_faces import draw_face
+from utils.errors import UserError
+from web import visit
 
-WEB = ROOT / "web"
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
-CAMERA_SIZE = (640, 480)
+WEB = visit.WEB
 
 
 def chromium() -> str:
     """The installed browser; the test is skipped, saying what is missing, where it or the page's parts are not."""
     pytest.importorskip("playwright", reason="the page's tests need playwright: pip install -r requirements-dev.txt")
-    if not shutil.which("node"):
-        pytest.skip("the page's tests need node")
-    for part in ("node_modules", "made"):
-        if not (WEB / part / "done").is_file():
-            pytest.skip(f"web/{part} is not there or not complete: make page")
-    found = next(filter(None, map(shutil.which, CHROMIUMS)), None)
-    if found is None:
-        pytest.skip("the page's tests need Chromium")
-    return found
-
-
-@contextlib.contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """Serve a folder as any static host does: its address."""
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def build(folder: Path) -> None:
-    subprocess.run(["node", "build.mjs", str(folder)], cwd=WEB, check=True, capture_output=True)
-
-
-@contextlib.contextmanager
-def browser_with_camera(program: str, video: Path) -> Iterator[Any]:
-    """A Chromium whose camera is the video."""
-    from playwright.sync_api import sync_playwright
-
-    video.write_bytes(camera_video())
-    camera = ["--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={video}"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=camera)
-        yield browser
-        browser.close()
-
-
-def camera_video() -> bytes:
-    """One drawn face that sways for two seconds: a Y4M file, which needs no encoder."""
-    width, height = CAMERA_SIZE
-    face = draw_face(3, subject=2, seed=1, size=280)
-    grey = np.full((height // 2, width // 2), 128, np.uint8).tobytes() * 2
-    frames = [f"YUV4MPEG2 W{width} H{height} F30:1 Ip A1:1 C420jpeg\n".encode()]
-    for number in range(60):
-        left = 180 + round(60 * np.sin(number / 60 * 2 * np.pi))
-        picture = np.full((height, width), 150, np.uint8)
-        picture[100 : 100 + len(face), left : left + len(face)] = face
-        frames.append(b"FRAME\n" + picture.tobytes() + grey)
-    return b"".join(frames)
+    try:
+        return visit.chromium()
+    except UserError as missing:
+        pytest.skip(str(missing))
 
 
 def png(pixels: np.ndarray, **settings: object) -> bytes:

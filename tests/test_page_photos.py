@@ -25,24 +25,30 @@ def people() -> np.ndarray:
 
 def test_upload_finds_each_face_and_names_it(tab, people):
     assert page.upload(tab, "two.png", page.png(people)) == "2 faces: happy, surprise"
-    assert tab.inner_text("#named") == "happy" and tab.inner_text("#which") == "1 of 2"
+    assert tab.inner_text("#named") == "happy" and tab.inner_text("#which") == "face 1 of 2"
     shares = [int(text.rstrip("%")) for text in tab.locator("#bars output").all_inner_texts()]
     assert len(shares) == len(FER2013_CLASSES) and abs(sum(shares) - 100) <= 4 and max(shares) == shares[HAPPY]
     tab.click("#later")
-    assert tab.inner_text("#named") == "surprise" and tab.inner_text("#which") == "2 of 2"
+    assert tab.inner_text("#named") == "surprise" and tab.inner_text("#which") == "face 2 of 2"
 
 
 def test_faces_are_found_in_a_crowd_of_small_ones(tab):
-    assert page.press(tab, "#draw").startswith("6 faces: ")
-    tab.click("#next")
-    page.settled(tab)
-    assert page.press(tab, "#next").startswith("21 faces: ")
+    assert page.press(tab, "#draw").startswith("6 faces: ") and tab.inner_text("#pictures span") == "picture 1 of 3"
+    assert page.press(tab, "#previous").startswith("21 faces: ")
+
+
+def test_faces_are_counted_row_by_row(tab):
+    page.press(tab, "#draw")
+    middles = tab.evaluate("""forTests.page.show.readings.map(({ box }) =>
+        [Math.floor((box.top + box.side / 2) / 360), Math.floor((box.left + box.side / 2) / 360)])""")
+    assert middles == [[row, column] for row in range(2) for column in range(3)]
 
 
 def test_picture_without_a_face_says_so_and_can_be_taken_as_one(tab):
     assert page.upload(tab, "wall.png", page.png(np.full((200, 300), 128, np.uint8))) == "no face found in wall.png"
-    assert tab.inner_text("#named") == "–"
+    assert tab.is_hidden("#reading") and tab.is_visible("#hint")
     assert page.press(tab, "#whole").startswith("the whole picture taken as one face: 1 face: ")
+    assert tab.is_hidden("#whole") and tab.is_hidden("#faces") and tab.is_hidden("#pictures")
 
 
 def test_rotated_photo_is_set_upright_by_its_exif(tab, people):
@@ -157,7 +163,7 @@ def test_another_network_drops_in_with_its_own_classes(tab, people, tmp_path):
     content = model.SerializeToString()
     network = {"name": "mine.onnx", "mimeType": "application/octet-stream", "buffer": content}
     tab.set_input_files("#network-file", network)
-    tab.wait_for_selector("#network:has-text('run mine')")
+    tab.wait_for_selector("#run:has-text('mine')", state="attached")
     assert tab.locator("#bars span").all_inner_texts() == [f"class {i}" for i in range(7)]
     assert page.upload(tab, "two.png", page.png(people)) == f"2 faces: class {HAPPY}, class 5"
 

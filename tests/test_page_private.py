@@ -1,8 +1,11 @@
 """Nothing leaves the page's origin, nothing is kept but its own files, and it opens without a network."""
 
+import numpy as np
 import page
 import pytest
 from playwright.sync_api import Error
+
+from web import visit
 
 
 def test_no_request_leaves_the_origin(browser, site):
@@ -72,7 +75,7 @@ def test_installed_page_opens_and_judges_without_a_network(tab, site):
 
 
 def test_first_load_stays_small(site, tmp_path):
-    page.build(tmp_path / "site")
+    visit.build(tmp_path / "site")
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "site").rglob("*") if path.is_file()}
     assert sizes["model.onnx"] <= 6e6 and sum(sizes.values()) <= 12e6
 
@@ -92,6 +95,33 @@ def test_axe_finds_nothing_serious_and_nothing_sticks_out(browser, site, scheme,
     context.close()
 
 
+@pytest.mark.parametrize("size", [(390, 844), (1280, 800)])
+def test_page_is_one_screen(browser, site, size):
+    context = browser.new_context(viewport=dict(zip(("width", "height"), size, strict=True)), permissions=["camera"])
+    tab = context.new_page()
+    tab.goto(site)
+    tab.wait_for_selector("#choose:enabled")
+
+    def fits() -> bool:
+        assert tab.locator("#stage").bounding_box()["height"] >= 180
+        return tab.evaluate("document.documentElement.scrollHeight <= innerHeight")
+
+    page.press(tab, "#draw")
+    assert fits()
+    page.press(tab, "#previous")  # the crowd
+    assert fits()
+    page.upload(tab, "wall.png", page.png(np.full((400, 300), 128, np.uint8)))
+    assert fits()
+    tab.click("#camera")
+    tab.wait_for_selector("#pace:has-text('pictures')")
+    assert fits()
+    said, pace = (tab.locator(name).bounding_box() for name in ("#said", "#pace"))
+    assert said["width"] > 200 and said["height"] < 60 and pace["width"] > 100
+    tab.click("#pause")
+    assert tab.inner_text("#pace") == ""
+    context.close()
+
+
 def test_keyboard_alone_reaches_and_works_everything(tab):
     reached = []
     for _ in range(12):
@@ -104,7 +134,7 @@ def test_keyboard_alone_reaches_and_works_everything(tab):
     assert page.settled(tab).startswith("6 faces")
     tab.focus("#later")
     tab.keyboard.press("Space")
-    assert tab.inner_text("#which") == "2 of 6"
+    assert tab.inner_text("#which") == "face 2 of 6"
 
 
 def test_reduced_motion_is_honoured(browser, site):

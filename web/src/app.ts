@@ -4,7 +4,7 @@ import { Camera } from "./camera";
 import { Classifier } from "./classify";
 import { Detector } from "./detect";
 import { follow, read } from "./follow";
-import { buildBars, element, inWords, say, sayError } from "./panel";
+import { buildBars, element, inWords, say, sayError, showWhich } from "./panel";
 import { openPicture } from "./picture";
 import { middle, recognize, recognizeSquares } from "./recognize";
 import { fetched } from "./runtime";
@@ -40,7 +40,8 @@ class Page {
     this.classifier = classifier;
     const { arch, run, classes, hasMaps } = classifier.facts;
     buildBars(classes);
-    element("network", HTMLElement).textContent = `${arch}, run ${run}`;
+    element("network", HTMLElement).textContent = arch;
+    element("run", HTMLElement).textContent = run;
     Object.assign(element("maps", HTMLInputElement), { disabled: !hasMaps, checked: false });
     this.show.set([]);
   }
@@ -147,6 +148,7 @@ class Page {
       const { picture } = this.show;
       const seen = await recognizeSquares(picture, [middle(picture.canvas)], this.classifier);
       this.show.set(seen);
+      this.dress();
       say(`the whole picture taken as one face: ${inWords(seen, this.classifier.facts.classes)}`);
     });
   }
@@ -213,8 +215,9 @@ class Page {
     element("pause", HTMLButtonElement).hidden = !on;
     element("pause", HTMLButtonElement).textContent = this.paused ? "Go on" : "Pause";
     element("pace", HTMLElement).hidden = !on;
+    element("pace", HTMLElement).textContent = "";
     element("whole", HTMLButtonElement).hidden = true;
-    for (const id of ["previous", "next"]) element(id, HTMLButtonElement).hidden = on || this.pictures.length < 2;
+    showWhich("pictures", "picture", this.at, this.pictures.length);
   }
 }
 

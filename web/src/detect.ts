@@ -47,7 +47,7 @@ export class Detector {
   }
 
   /**
-   * The faces of a picture, from left to right.
+   * The faces of a picture, row by row from left to right.
    *
    * @param thoroughly - look for small faces too: some fifty times the work, so for photos only.
    */
@@ -58,7 +58,7 @@ export class Detector {
         found.push(...(await this.look(picture, square, look.atLeast)));
       }
     }
-    return distinct(found).sort((a, b) => a.box.left - b.box.left);
+    return inReadingOrder(distinct(found));
   }
 
   private async look(picture: CanvasImageSource, square: Box, atLeast: number): Promise<Found[]> {
@@ -102,6 +102,18 @@ function distinct(found: Found[]): Face[] {
     if (kept.every((other) => shared(face.box, other.box) < SAME_FACE)) kept.push(face);
   }
   return kept;
+}
+
+/** Row by row, each from left to right; in a row are those whose middle lies beside its first face. */
+function inReadingOrder(faces: Face[]): Face[] {
+  const middle = ({ box }: Face) => box.top + box.side / 2;
+  const rows: Face[][] = [];
+  for (const face of faces.sort((a, b) => middle(a) - middle(b))) {
+    const row = rows.at(-1);
+    if (row && middle(face) < row[0].box.top + row[0].box.side) row.push(face);
+    else rows.push([face]);
+  }
+  return rows.flatMap((row) => row.sort((a, b) => a.box.left - b.box.left));
 }
 
 /** Share of the smaller of two boxes that lies in the other, 0 to 1. */

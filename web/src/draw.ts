@@ -47,6 +47,10 @@ export function drawScene(context: CanvasRenderingContext2D, scene: Scene, view:
   }
   context.font = `600 ${14 * unit}px system-ui, sans-serif`;
   context.textBaseline = "middle";
+  context.save();
+  context.beginPath();
+  context.rect(left, top, width * scale, height * scale); // a box may reach beyond the picture
+  context.clip();
   const boxes = scene.readings.map(({ box }) => seen(box));
   const place = (texts: string[]) => texts.map((text, i) => signOf(context, text, boxes[i], view, scene.picture));
   // Names where each has room, otherwise the numbers under which the bars are found.
@@ -59,6 +63,7 @@ export function drawScene(context: CanvasRenderingContext2D, scene: Scene, view:
     drawBox(context, boxes[number], reading.sure, chosen ? 1.4 * unit : unit);
     drawSign(context, signs[number], chosen);
   }
+  context.restore();
 }
 
 /** A text on a ground of its own. */

@@ -37,22 +37,38 @@ export function buildBars(classes: string[]): void {
   element("bars", HTMLUListElement).replaceChildren(...rows);
 }
 
-/** Which face, what is said of it, and its bars; nothing where no face is chosen. */
-export function showReading(reading: Reading | undefined, classes: string[], which: string): void {
-  element("named", HTMLHeadingElement).textContent = !reading ? "–" : reading.sure ? classes[reading.named] : "unsure";
-  element("which", HTMLParagraphElement).textContent = which;
+/** What is said of a face, and its bars; a hint where there is none. */
+export function showReading(reading: Reading | undefined, classes: string[]): void {
+  element("reading", HTMLElement).hidden = !reading;
+  element("hint", HTMLElement).hidden = reading !== undefined;
+  if (!reading) return;
+  element("named", HTMLHeadingElement).textContent = reading.sure ? classes[reading.named] : "unsure";
   const rows = element("bars", HTMLUListElement).children;
   for (const [i, row] of [...rows].entries()) {
-    const value = reading?.probabilities[i] ?? 0;
-    row.classList.toggle("named", reading?.sure === true && reading.named === i);
+    const value = reading.probabilities[i];
+    row.classList.toggle("named", reading.sure && reading.named === i);
     const [bar, number] = [row.querySelector("progress"), row.querySelector("output")];
     if (bar) bar.value = value;
-    if (number) number.textContent = reading ? `${Math.round(100 * value)}%` : "";
+    if (number) number.textContent = `${Math.round(100 * value)}%`;
   }
 }
 
-/** "2 faces: happy, unsure" */
+/** "face 2 of 6" between two buttons; nothing where there is no choice. */
+export function showWhich(group: "faces" | "pictures", thing: string, chosen: number, count: number): void {
+  const row = element(group, HTMLElement);
+  row.hidden = count < 2;
+  const [words] = row.getElementsByTagName("span");
+  words.textContent = `${thing} ${chosen + 1} of ${count}`;
+}
+
+const NAMED_ALONE = 4; // faces; of more, the names are counted
+
+/** "2 faces: happy, unsure" or "21 faces: 9 happy, 7 sad, 5 unsure" */
 export function inWords(readings: Reading[], classes: string[]): string {
   const names = readings.map((reading) => (reading.sure ? classes[reading.named] : "unsure"));
-  return `${readings.length} ${readings.length === 1 ? "face" : "faces"}: ${names.join(", ")}`;
+  const counts = new Map<string, number>();
+  for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
+  const counted = [...counts].sort((a, b) => b[1] - a[1]).map(([name, count]) => `${count} ${name}`);
+  const words = names.length > NAMED_ALONE ? counted : names;
+  return `${readings.length} ${readings.length === 1 ? "face" : "faces"}: ${words.join(", ")}`;
 }

@@ -10,7 +10,7 @@ export interface Seen extends Reading {
   maps: ActivationMaps | null;
 }
 
-/** Readings of all faces that the detector finds, from left to right. */
+/** Readings of all faces that the detector finds, row by row from left to right. */
 export async function recognize(
   picture: OffscreenCanvasRenderingContext2D,
   detector: Detector,

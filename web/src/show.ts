@@ -2,7 +2,7 @@
 
 import { drawScene, type View } from "./draw";
 import type { NetworkFacts } from "./facts";
-import { element, showReading } from "./panel";
+import { element, showReading, showWhich } from "./panel";
 import type { Size } from "./picture";
 import type { Seen } from "./recognize";
 
@@ -96,9 +96,8 @@ export class Show {
   private choose(number: number): void {
     const { length } = this.readings;
     this.chosen = length ? (number + length) % length : 0;
-    const which = length > 1 ? `${this.chosen + 1} of ${length}` : "";
-    showReading(this.readings[this.chosen], this.facts().classes, which);
-    for (const id of ["earlier", "later"]) element(id, HTMLButtonElement).disabled = length < 2;
+    showReading(this.readings[this.chosen], this.facts().classes);
+    showWhich("faces", "face", this.chosen, length);
     for (const id of ["save-picture", "save-numbers"]) element(id, HTMLButtonElement).disabled = !this.name;
     this.draw();
   }
