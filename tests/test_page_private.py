@@ -1,5 +1,8 @@
 """Nothing leaves the page's origin, nothing is kept but its own files, and it opens without a network."""
 
+import os
+import re
+
 import numpy as np
 import page
 import pytest
@@ -66,12 +69,48 @@ def test_nothing_is_kept_but_the_pages_own_files(tab, site):
     assert own <= cached and all(not name.startswith("http") for name in cached)
 
 
-def test_installed_page_opens_and_judges_without_a_network(tab, site):
+@pytest.mark.parametrize("address", ["", "index.html", "?model="])
+def test_installed_page_opens_and_judges_without_a_network(tab, site, address):
     tab.evaluate("navigator.serviceWorker.ready.then(() => true)")
     tab.context.set_offline(True)
-    tab.reload()
+    tab.goto(site + address)
     tab.wait_for_selector("#choose:enabled")
     assert page.press(tab, "#draw").startswith("6 faces: ")
+
+
+def test_newer_page_replaces_the_one_that_is_kept(browser, tmp_path):
+    """Also where the browser's own cache holds the older files for as long as it likes."""
+    visit.build(tmp_path)
+    context = browser.new_context()
+    tab = context.new_page()
+    with visit.served(tmp_path, headers={"Cache-Control": "max-age=86400"}) as address:
+        tab.goto(address)
+        tab.wait_for_selector("#choose:enabled")
+        tab.evaluate("navigator.serviceWorker.ready.then(() => true)")
+        style, worker = tmp_path / "style.css", tmp_path / "offline.js"
+        style.write_text(style.read_text() + "/* newer */")
+        older = re.search('"([0-9a-f]{16})"', worker.read_text())[1]
+        worker.write_text(worker.read_text().replace(older, "0" * 16))
+        os.utime(style, (4e9, 4e9))
+        tab.reload()
+        tab.wait_for_selector("#said:has-text('a newer version of this page is there: reload to use it')")
+        tab.reload()
+        text = "fetch('style.css', { cache: 'force-cache' }).then(answer => answer.text())"
+        assert tab.evaluate(text).endswith("/* newer */")
+    context.close()
+
+
+def test_first_visit_loads_nothing_twice(browser, tmp_path):
+    visit.build(tmp_path)
+    context = browser.new_context()
+    tab = context.new_page()
+    sent: list[int] = []
+    with visit.served(tmp_path, sent) as address:
+        tab.goto(address)
+        tab.evaluate("navigator.serviceWorker.ready.then(() => true)")
+        whole = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+        assert sum(sent) <= 1.01 * whole <= 12e6
+    context.close()
 
 
 def test_first_load_stays_small(site, tmp_path):

@@ -4,10 +4,11 @@ import contextlib
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -38,12 +39,24 @@ def chromium() -> str:
 
 
 @contextlib.contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """Serve a folder as any static host does: its address."""
+def served(
+    folder: Path, sent: list[int] | None = None, headers: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[str]:
+    """Serve a folder as any static host does: its address. To ``sent`` the bytes of each answer are appended."""
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
             pass
+
+        def end_headers(self) -> None:
+            for name, value in headers.items():
+                self.send_header(name, value)
+            super().end_headers()
+
+        def copyfile(self, source: Any, outputfile: Any) -> None:
+            super().copyfile(source, outputfile)
+            if sent is not None:
+                sent.append(source.tell())
 
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
         thread = threading.Thread(target=server.serve_forever)

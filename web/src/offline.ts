@@ -19,7 +19,10 @@ interface FetchEvent extends ExtendableEvent {
 }
 
 worker.addEventListener("install", (event) => {
-  const filled = caches.open(VERSION).then((cache) => cache.addAll(FILES));
+  // Each file is asked for anew, as an older one may lie in the browser's own cache; "no-cache" lets the server say that
+  // it is the same, so that the first visit does not load everything twice.
+  const current = FILES.map((file) => new Request(file, { cache: "no-cache" }));
+  const filled = caches.open(VERSION).then((cache) => cache.addAll(current));
   (event as ExtendableEvent).waitUntil(filled.then(() => worker.skipWaiting()));
 });
 
@@ -37,5 +40,11 @@ worker.addEventListener("fetch", (event) => {
 
 async function answer(request: Request): Promise<Response> {
   const cache = await caches.open(VERSION);
-  return (await cache.match(request, { ignoreSearch: request.mode === "navigate" })) ?? fetch(request);
+  return (await cache.match(request.mode === "navigate" ? pageOf(request.url) : request)) ?? fetch(request);
+}
+
+/** The address under which the page itself is kept: without what names a network, and without its file's name. */
+function pageOf(address: string): string {
+  const { origin, pathname } = new URL(address);
+  return origin + pathname.replace(/\/index\.html$/, "/");
 }
