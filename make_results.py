@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from benchmarks.cases import TITLES as CASES
+from benchmarks.page import page_text
 from benchmarks.points import read_points, record_text
 from benchmarks.preparing import large_sets_text
 from benchmarks.small_networks import Speed
@@ -65,6 +66,7 @@ def texts() -> dict[Path, dict[str, str]]:
     points = read_points(results / "bench" / "time_to_accuracy.csv")
     readme["record"] = record_text(points, load_runs(results / "record"))
     readme["large sets"] = large_sets()
+    readme["page"] = measured_page(results / "bench" / "page.csv")
     changes = sorted((ROOT / "configs" / "ablation").glob("*.json"))
     if rows := rows_of(changes, [], results / "ablation"):
         readme["ablation"] = ablation_text(rows)
@@ -91,6 +93,13 @@ def measured_speed(table: Path) -> str:
         return "Not measured yet."
     facts = json.loads(read_small_text(table.with_suffix(".json"), most=2**16))
     return speed_text(read_rows(table), facts, CASES)
+
+
+def measured_page(table: Path) -> str:
+    """The block of the README that `python -m benchmarks.page` fills."""
+    if not table.exists():
+        return "Not measured yet."
+    return page_text({row["what"]: float(row["value"]) for row in read_table(table, ("what", "value"))})
 
 
 def large_sets() -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import __main__ as whole
 from benchmarks import larger_than_memory, time_to_accuracy
+from benchmarks import page as page_costs
 from benchmarks.cases import NETWORKS, TARGETS, TITLES, Entry, Ways, cpu_cases, cuda_cases, equal_loss_jobs
 from benchmarks.job import ROOT, Job, results_folder
 from benchmarks.measure import Found, largest_difference, losses_of, rows_of
@@ -218,6 +219,7 @@ def dumps(share):
         (larger_than_memory, ["--warm", "nan"], "--warm must be a number from 0.01; got nan"),
         (larger_than_memory, ["--folder", "nowhere"], "--folder: nowhere: no such folder"),
         (larger_than_memory, ["--image", "9"], "unknown option --image; did you mean --images?"),
+        (page_costs, ["--minutes", "0"], "--minutes must be at least 1; got 0"),
         (time_to_accuracy, [], "nothing to add: name runs, or give --plain MINUTES"),
         (time_to_accuracy, ["--plain", "0"], "--plain must be a number of minutes above 0; got 0"),
         (time_to_accuracy, ["--plain", "1", "--threads", "0"], "--threads must be a whole number from 1; got 0"),
@@ -281,3 +283,14 @@ def test_costs_of_a_large_set_are_those_of_an_image_times_as_many():
     assert "2,000 images/s, 0.95 times memory's | an epoch in 2 minutes" in told
     assert "| 1,500 images/s | an epoch in 3 minutes |" in told
     assert "230 GB: 115 s to hash, 5 s and 0.8 GB for an epoch's order, but 10 GB of names" in told
+
+
+def test_page_text_tells_of_the_first_and_the_last_minute():
+    costs = {page_costs.LOAD: 8.27, page_costs.COLD: 1.24, page_costs.WARM: 0.9, page_costs.PACE: 28.6}
+    costs |= {page_costs.WORK: 17.6}
+    for minute in range(1, 11):
+        costs |= {page_costs.MEMORY.format(minute): 200.0 + minute, page_costs.HEAP.format(minute): 5.0}
+    told = page_costs.page_text(costs)
+    assert "takes 8.3 MB" in told and "after 1.2 s, on later visits after 0.9 s" in told
+    assert "29 pictures a second on one thread, 18 ms each" in told
+    assert "After 1 and 10 minutes of that its process holds 201 MB and 210 MB, JavaScript's heap 5 MB and 5 MB" in told
