@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from base64 import b64encode
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,24 @@ def settled(tab: Any) -> str:
 
     expect(tab.locator("#said")).to_have_text(re.compile(r"[^…]$"), timeout=60_000)
     return tab.inner_text("#said")
+
+
+def drop(tab: Any, *files: tuple[str, bytes]) -> str:
+    """Drop files onto the page, wait until they have been judged: what the page says of them."""
+    hush(tab)
+    given = [[name, b64encode(content).decode()] for name, content in files]
+    tab.evaluate(
+        """files => {
+            const dataTransfer = new DataTransfer();
+            for (const [name, text] of files) {
+                const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
+                dataTransfer.items.add(new File([bytes], name));
+            }
+            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+        }""",
+        given,
+    )
+    return settled(tab)
 
 
 def hide(tab: Any) -> None:

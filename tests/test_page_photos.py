@@ -71,6 +71,7 @@ def stated(width: int, height: int) -> bytes:
 
 def test_bad_files_are_refused_in_one_line_and_the_page_goes_on(tab, people):
     good = page.png(people)
+    page.upload(tab, "two.png", good)
     for name, content, said in [
         ("notes.png", b"dear diary", "notes.png is not a JPEG, PNG, WebP, GIF or BMP picture"),
         ("empty.png", b"", "empty.png is not a JPEG, PNG, WebP, GIF or BMP picture"),
@@ -79,6 +80,7 @@ def test_bad_files_are_refused_in_one_line_and_the_page_goes_on(tab, people):
     ]:
         assert page.upload(tab, name, content) == said
         assert "error" in (tab.get_attribute("#said", "class") or "")
+        assert tab.is_hidden("#stage") and tab.is_hidden("#reading") and tab.is_disabled("#save-numbers")
     assert page.upload(tab, "two.png", good).startswith("2 faces")
     assert "error" not in (tab.get_attribute("#said", "class") or "")
 
@@ -166,6 +168,50 @@ def test_another_network_drops_in_with_its_own_classes(tab, people, tmp_path):
     tab.wait_for_selector("#run:has-text('mine')", state="attached")
     assert tab.locator("#bars span").all_inner_texts() == [f"class {i}" for i in range(7)]
     assert page.upload(tab, "two.png", page.png(people)) == f"2 faces: class {HAPPY}, class 5"
+
+
+def test_photos_and_networks_can_be_dropped(tab, people):
+    assert page.drop(tab, ("two.png", page.png(people))) == "2 faces: happy, surprise"
+    assert page.drop(tab, ("a.png", page.png(people)), ("b.png", b"dear diary")) == "2 faces: happy, surprise"
+    assert page.press(tab, "#next").startswith("b.png is not a")  # one of several, and it can be left again
+    assert page.press(tab, "#previous") == "2 faces: happy, surprise"
+    page.drop(tab, ("mine.onnx", page.network(["dark", "light"])))
+    assert tab.inner_text("#network") == "small" and tab.locator("#bars li").count() == 2
+
+
+def test_drop_while_the_page_loads_does_not_lead_away(browser, site):
+    context = browser.new_context(service_workers="block")
+    tab = context.new_page()
+    tab.route("**/model.onnx", lambda route: None)  # never answered
+    tab.goto(site)
+    stopped = """["dragover", "drop"].map(kind =>
+        !document.body.dispatchEvent(new DragEvent(kind, { bubbles: true, cancelable: true })))"""
+    assert tab.evaluate(stopped) == [True, True]
+    context.close()
+
+
+@pytest.mark.parametrize(
+    ("model", "refusal"),
+    [
+        ("", ""),
+        ("mine.onnx", ""),
+        ("none.onnx", "none.onnx could not be loaded (status 404)"),
+        ("app.js", "app.js is not an ONNX file, or is cut off"),
+        ("https://example.org/a.onnx", "https://example.org/a.onnx is not of this site, whose files alone are opened"),
+        ("http://", "http:// is not of this site, whose files alone are opened"),
+    ],
+)
+def test_network_is_named_in_the_address(browser, site, model, refusal, people):
+    context = browser.new_context(service_workers="block")
+    tab = context.new_page()
+    content = page.network(["dark", "light"])
+    tab.route("**/mine.onnx", lambda route: route.fulfill(body=content))
+    tab.goto(f"{site}?model={model}")
+    tab.wait_for_selector("#choose:enabled")
+    assert page.settled(tab) == (f"{refusal}; the page's own network is used" if refusal else "ready")
+    assert tab.locator("#network").inner_text() == ("small" if model == "mine.onnx" else "compact_vgg")
+    assert page.upload(tab, "two.png", page.png(people)).startswith("2 faces: ")
+    context.close()
 
 
 def test_files_that_are_no_network_are_refused_in_one_line(tab):

@@ -93,13 +93,13 @@ class Page {
       network.value = "";
       if (file) attempt(() => this.openNetwork(file));
     });
-    addEventListener("dragover", (event) => event.preventDefault());
-    addEventListener("drop", (event) => {
-      event.preventDefault();
-      const dropped = [...(event.dataTransfer?.files ?? [])];
-      attempt(() => this.open(dropped));
-    });
-    addEventListener("paste", (event) => attempt(() => this.open([...(event.clipboardData?.files ?? [])])));
+    const take = (given: DataTransfer | null) => {
+      const taken = [...(given?.files ?? [])];
+      const another = taken.find((file) => file.name.toLowerCase().endsWith(".onnx"));
+      attempt(() => (another ? this.openNetwork(another) : this.open(taken)));
+    };
+    addEventListener("drop", (event) => take(event.dataTransfer));
+    addEventListener("paste", (event) => take(event.clipboardData));
   }
 
   private async openNetwork(file: File): Promise<void> {
@@ -114,7 +114,7 @@ class Page {
   }
 
   private async openDrawn(): Promise<void> {
-    const get = async (path: string) => new File([await (await fetch(path)).blob()], path.replace("/", "-"));
+    const get = async (path: string) => new File([await fetched(path)], path.replace("/", "-"));
     await this.open(await Promise.all(DRAWN.map(get)));
   }
 
@@ -130,7 +130,11 @@ class Page {
     const file = this.pictures[this.at];
     this.dress();
     say("looking for faces …");
-    const { picture, size } = await openPicture(file);
+    const { picture, size } = await openPicture(file).catch((error) => {
+      signal.throwIfAborted();
+      this.show.clear();
+      throw error;
+    });
     await this.inTurn(async () => {
       signal.throwIfAborted();
       this.show.put(picture, picture.width, picture.height, file.name.replace(/\.\w+$/, ""), size);
@@ -242,17 +246,48 @@ class Pace {
   }
 }
 
-async function start(): Promise<void> {
-  const path = new URLSearchParams(location.search).get("model") ?? "model.onnx";
-  const [detector, classifier] = await Promise.all([
-    Detector.load(),
-    fetched(path).then((file) => Classifier.open(file, path)),
-  ]);
-  Object.assign(globalThis, { forTests: { page: new Page(detector, classifier), recognizeSquares, read, follow } });
-  for (const button of document.querySelectorAll<HTMLButtonElement>("#sources button")) button.disabled = false;
-  say("ready");
-  performance.mark("ready");
-  navigator.serviceWorker?.register("offline.js").catch(() => say("ready, but not without a network"));
+/** The network that the address asks for, or else the page's own, and why. */
+async function firstNetwork(): Promise<{ classifier: Classifier; refused: string }> {
+  const asked = new URLSearchParams(location.search).get("model");
+  let refused = "";
+  if (asked) {
+    try {
+      return { classifier: await networkAt(asked), refused };
+    } catch (error) {
+      refused = `${error instanceof Error ? error.message : error}; the page's own network is used`;
+    }
+  }
+  return { classifier: await networkAt("model.onnx"), refused };
 }
 
+/** @throws Error with one sentence for people: another site, no such file, or no network. */
+async function networkAt(path: string): Promise<Classifier> {
+  if (!URL.canParse(path, location.href) || new URL(path, location.href).origin !== location.origin) {
+    throw new Error(`${path} is not of this site, whose files alone are opened`);
+  }
+  return Classifier.open(await fetched(path), path);
+}
+
+async function start(): Promise<void> {
+  const [detector, { classifier, refused }] = await Promise.all([Detector.load(), firstNetwork()]);
+  Object.assign(globalThis, { forTests: { page: new Page(detector, classifier), recognizeSquares, read, follow } });
+  for (const button of document.querySelectorAll<HTMLButtonElement>("#sources button")) button.disabled = false;
+  say(refused || "ready", refused !== "");
+  performance.mark("ready");
+  keepForLater();
+}
+
+/** Lets the page open without a network, and tells when a newer one has been fetched. */
+function keepForLater(): void {
+  const worker = navigator.serviceWorker;
+  if (!worker) return;
+  const isUpdate = worker.controller !== null;
+  worker.addEventListener("controllerchange", () => {
+    if (isUpdate) say("a newer version of this page is there: reload to use it");
+  });
+  worker.register("offline.js").catch(() => say("ready, but not without a network"));
+}
+
+// A file that is dropped while the page loads must not be opened in its place.
+for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault());
 start().catch(sayError);

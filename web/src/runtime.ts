@@ -9,7 +9,9 @@ let ready: Promise<void> | undefined;
 
 /** The bytes of a file of this page, unpacked. */
 export async function fetched(path: string): Promise<Uint8Array<ArrayBuffer>> {
-  const response = await fetch(path);
+  const response = await fetch(path).catch(() => {
+    throw new Error(`${path} could not be loaded: no answer`);
+  });
   if (!response.ok) throw new Error(`${path} could not be loaded (status ${response.status})`);
   const bytes = new Uint8Array(await response.arrayBuffer());
   // Some static hosts let the browser unpack what ends in .gz, others send it as it is.

@@ -49,6 +49,13 @@ export class Show {
     document.body.classList.add("showing");
   }
 
+  /** Takes the picture and what was said of it away. */
+  clear(): void {
+    this.name = "";
+    document.body.classList.remove("showing");
+    this.set([]);
+  }
+
   /** Draws what has been found in the picture. */
   set(readings: Seen[]): void {
     this.readings = readings;
