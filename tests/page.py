@@ -87,12 +87,12 @@ def hide(tab: Any) -> None:
     tab.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
 
-def network(classes: list[str], **facts: object) -> bytes:
+def network(outputs: list[str], *, text: str | None = None, **facts: object) -> bytes:
     """An ONNX file as export.py writes them, of a network that finds the first class likelier on darker faces."""
-    size = [1, len(classes)]
+    size = [1, len(outputs)]
     weights = [
-        numpy_helper.from_array(np.linspace(0, 0.02, len(classes), dtype=np.float32).reshape(size), "weight"),
-        numpy_helper.from_array(np.zeros(len(classes), np.float32), "bias"),
+        numpy_helper.from_array(np.linspace(0, 0.02, len(outputs), dtype=np.float32).reshape(size), "weight"),
+        numpy_helper.from_array(np.zeros(len(outputs), np.float32), "bias"),
     ]
     nodes = [
         helper.make_node("GlobalAveragePool", ["pixels"], ["mean"]),
@@ -101,19 +101,19 @@ def network(classes: list[str], **facts: object) -> bytes:
         helper.make_node("Softmax", ["logits"], ["probabilities"]),
     ]
     pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", 1, 8, 8])
-    probabilities = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", len(classes)])
+    probabilities = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", len(outputs)])
     graph = helper.make_graph(nodes, "small", [pixels], [probabilities], weights)
     model = helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid("", 18)])
     said = {
         "format": 1,
         "run": "mine",
         "arch": "small",
-        "classes": classes,
+        "classes": outputs,
         "image_size": 8,
         "channels": 1,
         "cam": None,
     }
-    helper.set_model_props(model, {"face_expression": json.dumps(said | facts)})
+    helper.set_model_props(model, {"face_expression": text or json.dumps(said | facts)})
     return model.SerializeToString()
 
 

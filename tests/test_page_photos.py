@@ -225,3 +225,26 @@ def test_files_that_are_no_network_are_refused_in_one_line(tab):
             "#network-file", {"name": "x.onnx", "mimeType": "application/octet-stream", "buffer": content}
         )
         assert page.settled(tab) == said
+
+
+@pytest.mark.parametrize(
+    ("facts", "refusal"),
+    [
+        ({"text": "{broken"}, 'x.onnx: what it says of itself ("face_expression") is not a JSON object'),
+        ({"format": 2}, "x.onnx is of format 2; this page reads format 1"),
+        ({"classes": None}, "x.onnx: classes is null; expected two or more different names"),
+        ({"classes": ["a", "a"]}, 'x.onnx: classes is ["a","a"]; expected two or more different names'),
+        ({"classes": ["a", "b", "c"]}, "x.onnx names 3 classes; its graph gives 2"),
+        ({"image_size": "48"}, 'x.onnx: image_size is "48"; expected 1 to 1024'),
+        ({"image_size": 9}, "x.onnx says that it takes 1 × 9 × 9 numbers; its graph takes others"),
+        ({"channels": 3}, "x.onnx says that it takes 3 × 8 × 8 numbers; its graph takes others"),
+        ({"channels": 2}, "x.onnx: channels is 2; expected 1 or 3"),
+        ({"unsure_below": "high"}, 'x.onnx: unsure_below is "high"; expected a probability'),
+        ({"cam": [6, 6]}, 'x.onnx does not turn "pixels" into "cam"; make it with export.py'),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_network_that_is_not_what_its_file_says_is_refused_when_it_is_opened(tab, facts, refusal):
+    content = page.network(["dark", "light"], **facts)
+    assert page.open_network(tab, content, "x.onnx").startswith(refusal)
+    assert tab.inner_text("#network") == "compact_vgg"

@@ -28,10 +28,36 @@ export class Classifier {
   /** @throws Error with one sentence for people where `file` is not a network that fits this page. */
   static async open(file: Uint8Array, name: string): Promise<Classifier> {
     const facts = readFacts(file, name);
+    let session: Session;
     try {
-      return new Classifier(facts, await openNetwork(file));
+      session = await openNetwork(file);
     } catch (error) {
       throw new Error(`${name} cannot be run: ${error instanceof Error ? error.message : error}`);
+    }
+    const classifier = new Classifier(facts, session);
+    await classifier.tryOut(name).catch(async (error) => {
+      await classifier.close();
+      throw error;
+    });
+    return classifier;
+  }
+
+  /** Judges a blank face, to see whether the network is what its file says. */
+  private async tryOut(name: string): Promise<void> {
+    const { channels, imageSize, classes, hasMaps } = this.facts;
+    const { inputNames, outputNames } = this.session;
+    const missing = ["probabilities", ...(hasMaps ? ["cam"] : [])].filter((output) => !outputNames.includes(output));
+    if (missing.length || inputNames.join() !== "pixels") {
+      throw new Error(`${name} does not turn "pixels" into "${missing[0] ?? "probabilities"}"; make it with export.py`);
+    }
+    const said = `${name} says that it takes ${channels} × ${imageSize} × ${imageSize} numbers`;
+    const input = { pixels: this.tensor([new Float32Array(channels * imageSize ** 2)]) };
+    const given = await this.session.run(input, ["probabilities"]).catch(() => {
+      throw new Error(`${said}; its graph takes others`);
+    });
+    const { dims } = given.probabilities;
+    if (dims.length !== 2 || dims[1] !== classes.length) {
+      throw new Error(`${name} names ${classes.length} classes; its graph gives ${dims.slice(1).join(" × ")}`);
     }
   }
 
@@ -49,18 +75,22 @@ export class Classifier {
   }
 
   private async pass(faces: Float32Array[]): Promise<Judgement[]> {
-    const { channels, imageSize, classes, hasMaps } = this.facts;
-    const each = channels * imageSize * imageSize;
-    const pixels = new Float32Array(faces.length * each);
-    for (const [i, face] of faces.entries()) pixels.set(face, i * each);
+    const { classes, hasMaps } = this.facts;
     const wanted = hasMaps ? ["probabilities", "cam"] : ["probabilities"];
-    const input = { pixels: new Tensor("float32", pixels, [faces.length, channels, imageSize, imageSize]) };
-    const { probabilities, cam } = await this.session.run(input, wanted);
+    const { probabilities, cam } = await this.session.run({ pixels: this.tensor(faces) }, wanted);
     const rows = probabilities.data as Float32Array;
     return faces.map((_, i) => ({
       probabilities: rows.slice(i * classes.length, (i + 1) * classes.length),
       maps: cam ? mapsOf(cam.data as Float32Array, cam.dims, i) : null,
     }));
+  }
+
+  private tensor(faces: Float32Array[]): Tensor {
+    const { channels, imageSize } = this.facts;
+    const each = channels * imageSize * imageSize;
+    const pixels = new Float32Array(faces.length * each);
+    for (const [i, face] of faces.entries()) pixels.set(face, i * each);
+    return new Tensor("float32", pixels, [faces.length, channels, imageSize, imageSize]);
   }
 }
 

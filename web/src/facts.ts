@@ -30,34 +30,58 @@ export interface Frame {
 
 const KEY = "face_expression";
 const FORMAT = 1;
+const LARGEST = 1024; // pixels of a face's side
 const MODEL_METADATA = 14; // ModelProto.metadata_props: StringStringEntryProto { key = 1; value = 2 }
 
 /**
  * Facts from the bytes of an ONNX file made by export.py.
  *
- * @throws Error with one sentence for people: not such a file, or of a newer format.
+ * @throws Error with one sentence for people: not such a file, of a newer format, or what it says cannot be.
  */
 export function readFacts(file: Uint8Array, name: string): NetworkFacts {
   const text = metadata(file, name).get(KEY);
   if (text === undefined) throw new Error(`${name} does not say which expressions it knows; make it with export.py`);
-  const said = JSON.parse(text);
+  const said = parsed(text, name);
   if (said.format !== FORMAT) {
     throw new Error(`${name} is of format ${said.format}; this page reads format ${FORMAT}`);
   }
+  const { classes, image_size: imageSize, channels, unsure_below: unsureBelow = 0, crop } = said;
+  const require = (key: string, fits: boolean, wanted: string) => {
+    if (!fits) throw new Error(`${name}: ${key} is ${JSON.stringify(said[key])}; expected ${wanted}`);
+  };
+  const isText = (value: unknown) => typeof value === "string" && value !== "";
+  const names = Array.isArray(classes) && classes.length > 1 && classes.every(isText);
+  require("classes", names && new Set(classes).size === classes.length, "two or more different names");
+  require("image_size", Number.isInteger(imageSize) && imageSize > 0 && imageSize <= LARGEST, `1 to ${LARGEST}`);
+  require("channels", channels === 1 || channels === 3, "1 or 3");
+  require("unsure_below", Number(unsureBelow) >= 0 && Number(unsureBelow) <= 1, "a probability");
   return {
-    run: String(said.run),
-    arch: String(said.arch),
-    classes: said.classes.map(String),
-    imageSize: Number(said.image_size),
-    channels: said.channels === 1 ? 1 : 3,
-    unsureBelow: Number(said.unsure_below ?? 0),
-    frame: said.crop?.eyes && said.crop.mouth ? frameOf(said.crop.eyes, said.crop.mouth) : null,
+    run: String(said.run ?? "not named"),
+    arch: String(said.arch ?? name),
+    classes,
+    imageSize,
+    channels,
+    unsureBelow: Number(unsureBelow),
+    frame: frameOf(crop?.eyes, crop?.mouth),
     hasMaps: said.cam != null,
   };
 }
 
-function frameOf(eyes: number[][], mouth: number[]): Frame {
-  const [left, right, low] = [...eyes, mouth].map(([x, y]) => ({ x, y }));
+// biome-ignore lint/suspicious/noExplicitAny: it is what a file says, and is checked field by field
+function parsed(text: string, name: string): Record<string, any> {
+  try {
+    const said = JSON.parse(text);
+    if (typeof said === "object" && said !== null) return said;
+  } catch {}
+  throw new Error(`${name}: what it says of itself ("${KEY}") is not a JSON object; make it with export.py`);
+}
+
+/** Of places [x, y]; null where the file gives none. */
+function frameOf(eyes: unknown, mouth: unknown): Frame | null {
+  const points = Array.isArray(eyes) ? [...eyes, mouth] : [];
+  const isPoint = (point: unknown) => Array.isArray(point) && point.length === 2 && point.every(Number.isFinite);
+  if (points.length !== 3 || !points.every(isPoint)) return null;
+  const [left, right, low] = points.map(([x, y]) => ({ x, y }));
   return { eyes: [left, right], mouth: low };
 }
 

@@ -4,6 +4,7 @@ import * as ort from "onnxruntime-web/wasm";
 
 export type Session = ort.InferenceSession;
 export const Tensor = ort.Tensor;
+export type Tensor = ort.Tensor;
 
 let ready: Promise<void> | undefined;
 
