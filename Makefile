@@ -23,6 +23,8 @@ bench: .venv/ready-bench ## speed beside other programs, a quarter of an hour
 	$(BIN)/python -m benchmarks $(SETTINGS)
 
 web: page ## the page that judges faces in a browser: builds it and serves it on this machine only
+	@$(BIN)/python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT)))' 2>/dev/null || \
+	{ echo "port $(PORT) is taken; make web PORT=$$(($(PORT) + 1))" >&2; exit 4; }
 	@echo "http://127.0.0.1:$(PORT)/ (Ctrl-C ends it)"
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory web/dist $(PORT) 2>/dev/null
 
