@@ -2,7 +2,10 @@
 
 import os
 import re
+import socket
+import subprocess
 
+import conftest
 import numpy as np
 import page
 import pytest
@@ -117,6 +120,28 @@ def test_first_load_stays_small(site, tmp_path):
     visit.build(tmp_path / "site")
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "site").rglob("*") if path.is_file()}
     assert sizes["model.onnx"] <= 6e6 and sum(sizes.values()) <= 12e6
+    assert {"mediapipe.txt", "onnxruntime.txt"} <= set(sizes) and "done" not in sizes
+
+
+def test_building_again_keeps_the_networks_of_others(site, tmp_path):
+    visit.build(tmp_path)
+    before = (tmp_path / "offline.js").read_text()
+    for name in ("mine.onnx", "old.js", "model.onnx"):
+        (tmp_path / name).write_text("mine")
+    visit.build(tmp_path)
+    assert (tmp_path / "mine.onnx").read_text() == "mine" and not (tmp_path / "old.js").exists()
+    assert (tmp_path / "model.onnx").stat().st_size > 1e6
+    assert (tmp_path / "offline.js").read_text() == before  # no visitor loads it unasked
+
+
+@pytest.mark.skipif(not (conftest.ROOT / ".venv").exists(), reason="make starts the Python of .venv")
+def test_taken_port_is_told_in_one_line():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = ["make", "--old-file=page", "web", f"PORT={port}"]
+        done = subprocess.run(command, cwd=conftest.ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stderr.splitlines()[0] == f"port {port} is taken; make web PORT={port + 1}"
+    assert done.returncode == 2 and done.stdout == ""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
