@@ -73,8 +73,8 @@ def test_bad_files_are_refused_in_one_line_and_the_page_goes_on(tab, people):
     good = page.png(people)
     page.upload(tab, "two.png", good)
     for name, content, said in [
-        ("notes.png", b"dear diary", "notes.png is not a JPEG, PNG, WebP, GIF or BMP picture"),
-        ("empty.png", b"", "empty.png is not a JPEG, PNG, WebP, GIF or BMP picture"),
+        ("notes.png", b"dear diary", "notes.png is not a JPEG, PNG, WebP, AVIF, GIF or BMP picture"),
+        ("empty.png", b"", "empty.png is not a JPEG, PNG, WebP, AVIF, GIF or BMP picture"),
         ("torn.png", good[:40], "torn.png is damaged: the browser cannot open it"),
         ("bomb.png", stated(60_000, 60_000), "bomb.png is 60000 × 60000; up to 80 million pixels can be opened"),
     ]:
@@ -83,6 +83,39 @@ def test_bad_files_are_refused_in_one_line_and_the_page_goes_on(tab, people):
         assert tab.is_hidden("#stage") and tab.is_hidden("#reading") and tab.is_disabled("#save-numbers")
     assert page.upload(tab, "two.png", good).startswith("2 faces")
     assert "error" not in (tab.get_attribute("#said", "class") or "")
+
+
+def test_every_kind_of_picture_states_its_size(tab, people):
+    """AVIF among them, and a JPEG with more before its size than any camera writes."""
+    image = Image.fromarray(people).convert("RGB")
+    for kind in ("JPEG", "PNG", "WebP", "AVIF", "GIF", "BMP"):
+        assert page.upload(tab, f"two.{kind}", page.encoded(image, kind)) == "2 faces: happy, surprise"
+    plain = page.encoded(image, "JPEG", quality=95)
+    padding = b"\xff\xed" + struct.pack(">H", 65_535) + bytes(65_533)
+    padded = plain[:2] + 8 * padding + b"\xff\xff" + plain[2:]
+    assert page.upload(tab, "long.jpg", padded) == "2 faces: happy, surprise"
+    small = page.encoded(image, "AVIF")
+    at = small.index(b"ispe") + 8
+    bomb = small[:at] + struct.pack(">II", 60_000, 60_000) + small[at + 8 :]
+    assert page.upload(tab, "bomb.avif", bomb).startswith("bomb.avif is 60000 × 60000; up to 80 million")
+
+
+def test_page_answers_while_a_photo_is_judged(tab):
+    """A click is dealt with between two looks of the detector, and what it asks for ends the work on the photo."""
+    tab.evaluate("""() => {
+        const { detector } = forTests.page;
+        const look = detector.look.bind(detector);
+        globalThis.looks = 0;
+        detector.look = (...given) => {
+            if (++looks === 3) setTimeout(() => document.getElementById("next").click());
+            return look(...given);
+        };
+    }""")
+    page.hush(tab)
+    tab.click("#draw")
+    tab.wait_for_selector("#said:has-text('1 face: ')")
+    assert tab.evaluate("looks") <= 59 + 5  # all that a square needs, and few of the first picture's 39
+    assert tab.inner_text("#pictures span") == "picture 2 of 3"
 
 
 def test_large_photo_is_judged_at_its_largest_allowed_side(tab, people):

@@ -139,7 +139,7 @@ class Page {
       signal.throwIfAborted();
       this.show.put(picture, picture.width, picture.height, file.name.replace(/\.\w+$/, ""), size);
       this.show.set([]);
-      const seen = await recognize(this.show.picture, this.detector, this.classifier, true);
+      const seen = await recognize(this.show.picture, this.detector, this.classifier, true, signal);
       signal.throwIfAborted();
       this.show.set(seen);
       element("whole", HTMLButtonElement).hidden = seen.length > 0;
@@ -192,7 +192,7 @@ class Page {
     const { unsureBelow } = this.classifier.facts;
     const before = this.show.readings; // none where the network is another one since
     this.show.put(video, video.videoWidth, video.videoHeight, "camera");
-    const now = await recognize(this.show.picture, this.detector, this.classifier, false);
+    const now = await recognize(this.show.picture, this.detector, this.classifier, false, signal);
     signal.throwIfAborted();
     this.show.set(now.map((seen) => ({ ...seen, ...follow(before, seen, unsureBelow) })));
     pace.tick(begun);

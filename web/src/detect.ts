@@ -1,7 +1,7 @@
 /** Finds faces: BlazeFace (short range) of MediaPipe, rewritten as ONNX by make_detector.py. */
 
 import type { Frame, Point } from "./facts";
-import { fetched, openNetwork, type Session, Tensor } from "./runtime";
+import { breathe, fetched, openNetwork, type Session, Tensor } from "./runtime";
 
 /** In pixels of the picture; may reach beyond its edges. */
 export interface Box {
@@ -50,12 +50,21 @@ export class Detector {
    * The faces of a picture, row by row from left to right.
    *
    * @param thoroughly - look for small faces too: some fifty times the work, so for photos only.
+   * @param signal - aborted when the faces are no longer wanted, which ends the work with an AbortError.
    */
-  async find(picture: CanvasImageSource, width: number, height: number, thoroughly: boolean): Promise<Face[]> {
+  async find(
+    picture: CanvasImageSource,
+    width: number,
+    height: number,
+    thoroughly: boolean,
+    signal: AbortSignal,
+  ): Promise<Face[]> {
     const found: Found[] = [];
     for (const look of thoroughly ? LOOKS : LOOKS.slice(0, 1)) {
       for (const square of squares(width, height, look.parts)) {
         found.push(...(await this.look(picture, square, look.atLeast)));
+        await breathe();
+        signal.throwIfAborted();
       }
     }
     return inReadingOrder(distinct(found));

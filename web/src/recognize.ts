@@ -4,6 +4,7 @@ import type { ActivationMaps, Classifier } from "./classify";
 import { cropped, framed } from "./crop";
 import type { Box, Detector } from "./detect";
 import { type Reading, read } from "./follow";
+import { breathe } from "./runtime";
 
 /** What the page knows of one face. */
 export interface Seen extends Reading {
@@ -16,9 +17,10 @@ export async function recognize(
   detector: Detector,
   classifier: Classifier,
   thoroughly: boolean,
+  signal: AbortSignal,
 ): Promise<Seen[]> {
   const { canvas } = picture;
-  const faces = await detector.find(canvas, canvas.width, canvas.height, thoroughly);
+  const faces = await detector.find(canvas, canvas.width, canvas.height, thoroughly, signal);
   const places = faces.map((face) => ({ box: face.box, cut: framed(face, classifier.facts.frame) }));
   return judged(picture, places, classifier);
 }
@@ -45,7 +47,12 @@ async function judged(
   classifier: Classifier,
 ): Promise<Seen[]> {
   const { imageSize, channels, unsureBelow } = classifier.facts;
-  const judgements = await classifier.judge(places.map(({ cut }) => cropped(picture, cut, imageSize, channels)));
+  const faces: Float32Array[] = [];
+  for (const { cut } of places) {
+    faces.push(cropped(picture, cut, imageSize, channels));
+    await breathe();
+  }
+  const judgements = await classifier.judge(faces);
   return judgements.map(({ probabilities, maps }, i) => ({
     ...read(places[i].box, places[i].cut, probabilities, unsureBelow),
     maps,
