@@ -118,6 +118,12 @@ def test_page_answers_while_a_photo_is_judged(tab):
     assert tab.inner_text("#pictures span") == "picture 2 of 3"
 
 
+@pytest.mark.parametrize("name", ["NM.SA2.99", "NM.SU2.102", "UY.SU3.145"])
+def test_hair_of_a_portrait_is_not_another_face(tab, real_data, name):
+    (path,) = real_data("jaffe").rglob(f"{name}.tiff")
+    assert page.upload(tab, f"{name}.png", page.encoded(Image.open(path), "PNG")).startswith("1 face: ")
+
+
 def test_large_photo_is_judged_at_its_largest_allowed_side(tab, people):
     large = Image.fromarray(people).resize((4800, 2400))
     assert page.upload(tab, "large.jpg", page.encoded(large, "JPEG"), "image/jpeg") == "2 faces: happy, surprise"

@@ -31,6 +31,12 @@ const POINTS = 6; // eyes, nose, mouth, ears
 const MOUTH = 3;
 const SAME_FACE = 0.5; // share of the smaller box that lies in the other
 
+// Hair and ears around a face can look like a small one. There a hit counts only where it is all but certain: measured
+// on portraits.
+const HEAD = 0.5; // of a face's side, on each side of its box
+const MUCH_LARGER = 3;
+const ALL_BUT_CERTAIN = 0.85;
+
 export class Detector {
   private readonly canvas = new OffscreenCanvas(SIZE, SIZE);
   private readonly context: OffscreenCanvasRenderingContext2D;
@@ -104,13 +110,23 @@ function starts(length: number, side: number): number[] {
   return Array.from({ length: steps + 1 }, (_, i) => (steps ? (i / steps) * (length - side) : 0));
 }
 
-/** Best first, leaving out what lies on a better one. */
+/** Best first, leaving out what lies on a better one, or on the head of one. */
 function distinct(found: Found[]): Face[] {
-  const kept: Face[] = [];
+  const kept: Found[] = [];
   for (const face of found.sort((a, b) => b.score - a.score)) {
-    if (kept.every((other) => shared(face.box, other.box) < SAME_FACE)) kept.push(face);
+    const isNew = (other: Found) => shared(face.box, other.box) < SAME_FACE && !isOnHead(face, other);
+    if (kept.every(isNew)) kept.push(face);
   }
   return kept;
+}
+
+function isOnHead({ box, score }: Found, { box: other }: Found): boolean {
+  const head = {
+    left: other.left - HEAD * other.side,
+    top: other.top - HEAD * other.side,
+    side: (1 + 2 * HEAD) * other.side,
+  };
+  return score < ALL_BUT_CERTAIN && other.side > MUCH_LARGER * box.side && shared(box, head) > SAME_FACE;
 }
 
 /** Row by row, each from left to right; in a row are those whose middle lies beside its first face. */
