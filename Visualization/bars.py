@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from Visualization.style import BLUE, INK, ORANGE, SMALL, WIDTH, broken, entitle, inches, plain, short, style
+from Visualization.style import BLUE, INK, MEAN, ORANGE, SMALL, WIDTH, broken, entitle, inches, plain, short, style
 
 _ROW = 0.3  # inches
 _ROOM = 0.3  # a bar with less than this share of the axis has its words behind it
@@ -129,7 +129,7 @@ def bars_figure(
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel(plain(broken(label, (WIDTH - margin) / inches([label]))))
         if line is not None:
-            axes.axvline(line, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
+            axes.axvline(line, **MEAN)
         axes.spines[["top", "right", "left"]].set_visible(False)
         entitle(axes, title, subtitle, WIDTH - margin)
     return figure

@@ -11,6 +11,7 @@ from Visualization.style import (
     BLUE,
     BODY,
     INK,
+    MEAN,
     MUTED,
     ORANGE,
     RULE,
@@ -144,7 +145,7 @@ def _rows_of_persons(ranked: Sequence[tuple[str, int, int]], mean: float, title:
         Bar(short(name), 100 * right / images, f"{100 * right / images:.0f}%  ({right} of {images})")
         for name, right, images in ranked
     ]
-    label = "images of this person classified rightly; line: all images"
+    label = "images of this person classified rightly; dashed: all images"
     return bars_figure(rows, title, subtitle, label, line=mean, percent=True)
 
 
@@ -163,8 +164,8 @@ def _columns_of_persons(ranked: Sequence[tuple[str, int, int]], mean: float, tit
     axes.set_ylabel("images classified rightly")
     worst_lines = broken(f"worst: {words}", (WIDTH - 0.9) / inches([f"worst: {words}"]))
     axes.set_xlabel(plain(f"the {len(ranked)} persons, best first; {whole} of them without an error\n{worst_lines}"))
-    axes.axhline(mean, color=ORANGE, linewidth=1.6)
-    text = plain(f"line: all images, {mean:.1f}%")
+    axes.axhline(mean, **MEAN)
+    text = plain(f"dashed: all images, {mean:.1f}%")
     axes.text(len(ranked) + 0.5, 104, text, ha="right", fontsize=SMALL, color=MUTED)
     axes.spines[["top", "right"]].set_visible(False)
     entitle(axes, title, subtitle, WIDTH - 0.9)

@@ -16,6 +16,7 @@ ORANGE, BLUE = "#E69F00", "#0072B2"
 CYCLE = (BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 INK, MUTED, RULE, EMPTY = "#1A1A1A", "#595959", "#D0D0D0", "#EEEEEE"
 SEQUENTIAL = "Blues"
+MEAN: Any = {"color": INK, "linewidth": 1.2, "linestyle": (0, (4, 3))}  # a line that is no interval
 
 TITLE, BODY, SMALL = 10.5, 9.5, 8.0
 WIDTH = 6.0  # inches: 600 pixels at 100 dpi, one page column of text

@@ -131,7 +131,7 @@ def test_mistakes_are_drawn_below_saved_alone(tmp_path, monkeypatch, capsys):
 def test_photos_have_no_classes_to_be_wrong_about(tmp_path):
     Image.new("L", (60, 60), 99).save(tmp_path / "photo.png")
     for program in (gen_mistakes, gen_embedding):
-        message = refusal(lambda program=program: program.main(["--image", str(tmp_path / "photo.png")]))
+        message = refusal(lambda program=program: program.main(["--image", str(tmp_path / "photo.png"), "--whole"]))
         assert "nobody knows their classes" in message
 
 
