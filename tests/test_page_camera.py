@@ -99,6 +99,21 @@ def test_network_is_changed_under_the_camera(tab):
     expect(tab.locator("#named")).to_have_text("happy")
 
 
+def test_no_face_of_a_photo_is_averaged_with_those_of_the_camera(tab):
+    assert page.press(tab, "#draw").startswith("6 faces")
+    tab.evaluate("""() => {
+        const { page } = forTests;
+        const judge = page.judgeFrame.bind(page);
+        globalThis.before = [];
+        page.judgeFrame = (...given) => {
+            before.push(page.show.readings.length);
+            return judge(...given);
+        };
+    }""")
+    watch(tab)
+    assert tab.evaluate("before[0]") == 0
+
+
 def test_camera_goes_off_when_judging_fails(tab):
     watch(tab)
     page.hush(tab)

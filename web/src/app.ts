@@ -29,7 +29,7 @@ class Page {
 
   constructor(
     private readonly detector: Detector,
-    public classifier: Classifier,
+    private classifier: Classifier,
   ) {
     this.connect();
     this.useNetwork(classifier);
@@ -163,6 +163,7 @@ class Page {
     try {
       await this.askForCamera(signal);
       this.pictures = [];
+      this.show.set([]); // no face of a photo is averaged with those of the camera
       this.pause(false);
       say("camera on; its pictures stay in this page");
       const pace = new Pace();
