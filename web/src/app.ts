@@ -196,7 +196,7 @@ class Page {
     const now = await recognize(this.show.picture, this.detector, this.classifier, false, signal);
     signal.throwIfAborted();
     this.show.set(now.map((seen) => ({ ...seen, ...follow(before, seen, unsureBelow) })));
-    pace.tick(begun);
+    if (!this.paused) pace.tick(begun);
   }
 
   private stopCamera(said = "the camera is off", isError = false): void {
