@@ -167,7 +167,8 @@ class Page {
       this.pause(false);
       say("camera on; its pictures stay in this page");
       const pace = new Pace();
-      while (await this.camera.next()) {
+      for (let coming = this.camera.next(); await coming; ) {
+        coming = this.camera.next(); // asked for before judging: what comes meanwhile is taken at once
         if (!this.paused) await this.inTurn(() => this.judgeFrame(signal, pace));
       }
     } catch (error) {
