@@ -20,7 +20,9 @@ import torch
 
 from utils.cli import Parser, run_cli
 from utils.datasets.drawn_faces import draw_face
-from utils.files import write_atomically
+from utils.datasets.images import resized
+from utils.errors import UserError
+from utils.files import require_file, write_atomically
 from utils.pictures import FaceReader
 from utils.pictures.detectors import CASCADE
 from utils.pictures.records import JsonLines, Record
@@ -51,6 +53,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of the video (default 2; a face has one)")
     parser.add_argument("--rounds", type=int, default=10, help="of which the best counts (default 10)")
     parser.add_argument("--table", type=Path, default=Path("results/bench/pictures.csv"), help="where it is written")
+    parser.add_argument("--exported", type=Path, metavar="FILE", help="ONNX of the same network, by export.py")
     options = parser.parse_args()
     with FaceReader(detector=CASCADE) as reader, TemporaryDirectory() as folder:
         video, copy = Path(folder, "video.mp4"), Path(folder, "copy.mp4")
@@ -61,6 +64,9 @@ def main() -> None:
             ("frame", options.threads, FRAMES, lambda: through(reader, video, None)),
             ("frame, drawn copy written", options.threads, FRAMES, lambda: through(reader, video, copy)),
         ]
+        if options.exported:
+            judge = exported(options.exported)
+            jobs.insert(1, ("face, exported file", 1, SINGLES, lambda: [judge(face) for _ in range(SINGLES)]))
         costs = [measured(reader.path.stem, *job, rounds=options.rounds) for job in jobs]
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(Cost)], lineterminator="\n")
@@ -82,6 +88,24 @@ def measured(network: str, what: str, threads: int, count: int, job: Callable[[]
         clock.append(1000 * (time.perf_counter() - begun) / count)
         processor.append(1000 * (time.process_time() - worked) / count)
     return Cost(what, network, threads, min(clock), median(clock), min(processor))
+
+
+def exported(path: Path) -> Callable[[np.ndarray], object]:
+    """What judges a face, uint8 [S, S], by the exported file of a network of one channel, on one thread.
+
+    Raises:
+        UserError: onnxruntime is missing.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError("--exported needs onnxruntime: pip install -r requirements-export.txt") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    require_file(path)
+    session = onnxruntime.InferenceSession(str(path), options)
+    side = session.get_inputs()[0].shape[-1]
+    return lambda face: session.run(None, {"pixels": resized(face, side)[None, None].astype(np.float32)})
 
 
 def write_video(path: Path) -> None:
