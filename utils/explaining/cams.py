@@ -1,7 +1,8 @@
 """Class activation maps: where, in the last feature map of a network, the evidence for a class lies.
 
-captum has only Grad-CAM of these. They differ in how they weigh one and the same pair of tensors, so all are written
-here side by side; a test holds Grad-CAM to captum's, and the others to figures computed by hand.
+captum has only Grad-CAM of these; grad-cam, which has all, needs ttach, which nobody maintains. They differ in how they
+weigh one and the same pair of tensors, so all are written here side by side; a test holds Grad-CAM to captum's, and the
+others to figures computed by hand.
 """
 
 from collections.abc import Callable
