@@ -148,7 +148,7 @@ def write_ablation(rows: Sequence[Row], path: Path) -> None:
 def ablation_text(rows: Sequence[Row]) -> str:
     """The README's table, as Markdown."""
     lines = [
-        "| change | seeds | validation, mean (each) | gain in points, 95 % interval | seconds |",
+        "| change | seeds | validation, mean (each) | gain in points, 95 % interval | seconds to the kept epoch |",
         "|---|---|---|---|---|",
     ]
     for row in rows:
