@@ -9,6 +9,13 @@ from playwright.sync_api import expect
 
 LIVE = "forTests.page.camera.video.srcObject?.getTracks().some(track => track.readyState === 'live') ?? false"
 
+COUNTING = """() => {
+    const { page } = forTests;
+    const judge = page.judgeFrame.bind(page);
+    globalThis.judged = 0;
+    page.judgeFrame = (...given) => { judged++; return judge(...given); };
+}"""
+
 
 def watch(tab):
     tab.click("#camera")
@@ -20,7 +27,15 @@ def test_camera_is_judged_paused_and_switched_off(tab):
     expect(tab.locator("#pace")).to_contain_text("pictures a second")
     tab.click("#pause")
     assert tab.inner_text("#pause") == "Go on" and tab.evaluate(LIVE)
+    tab.evaluate(COUNTING)
+    tab.wait_for_timeout(500)
+    assert tab.evaluate("judged") <= 1  # the one that was asked for before
     tab.click("#pause")
+    for _ in range(100):  # `wait_for_function` needs eval, which the page's policy forbids
+        tab.wait_for_timeout(100)
+        if tab.evaluate("judged") > 2:
+            break
+    assert tab.evaluate("judged") > 2
     tab.click("#camera")
     assert page.settled(tab) == "the camera is off" and not tab.evaluate(LIVE)
     assert tab.is_hidden("#pause") and tab.inner_text("#camera") == "Camera"

@@ -206,4 +206,7 @@ def test_reduced_motion_is_honoured(browser, site):
     tab = context.new_page()
     tab.goto(site)
     assert tab.evaluate("getComputedStyle(document.getElementById('choose')).transitionDuration") == "0s"
+    page.settled(tab)
+    bar = "getComputedStyle(document.querySelector('progress'), '::-webkit-progress-value').transitionDuration"
+    assert tab.evaluate(bar) == "0s"
     context.close()

@@ -114,8 +114,10 @@ class Page {
   }
 
   private async openDrawn(): Promise<void> {
+    const signal = this.begin();
     const get = async (path: string) => new File([await fetched(path)], path.replace("/", "-"));
-    await this.open(await Promise.all(DRAWN.map(get)));
+    const drawn = await Promise.all(DRAWN.map(get)).finally(() => signal.throwIfAborted());
+    await this.open(drawn);
   }
 
   private async open(files: File[]): Promise<void> {
@@ -148,9 +150,12 @@ class Page {
   }
 
   private judgeWhole(): Promise<void> {
+    const signal = this.begin();
     return this.inTurn(async () => {
+      signal.throwIfAborted();
       const { picture } = this.show;
       const seen = await recognizeSquares(picture, [middle(picture.canvas)], this.classifier);
+      signal.throwIfAborted();
       this.show.set(seen);
       this.dress();
       say(`the whole picture taken as one face: ${inWords(seen, this.classifier.facts.classes)}`);

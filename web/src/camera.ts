@@ -33,6 +33,7 @@ export class Camera {
     this.stream = stream;
     for (const track of stream.getTracks()) {
       track.addEventListener("ended", () => {
+        if (this.stream !== stream) return;
         this.stop();
         this.lost();
       });

@@ -41,16 +41,16 @@ export function drawScene(context: CanvasRenderingContext2D, scene: Scene, view:
     top: top + y * scale,
     side: side * scale,
   });
-  for (const [number, { cut, named }] of scene.readings.entries()) {
-    const map = scene.maps[number];
-    if (map) drawMap(context, seen(cut), map, named);
-  }
   context.font = `600 ${14 * unit}px system-ui, sans-serif`;
   context.textBaseline = "middle";
   context.save();
   context.beginPath();
-  context.rect(left, top, width * scale, height * scale); // a box may reach beyond the picture
+  context.rect(left, top, width * scale, height * scale); // boxes and maps may reach beyond the picture
   context.clip();
+  for (const [number, { cut, named }] of scene.readings.entries()) {
+    const map = scene.maps[number];
+    if (map) drawMap(context, seen(cut), map, named);
+  }
   const boxes = scene.readings.map(({ box }) => seen(box));
   const place = (texts: string[]) => texts.map((text, i) => signOf(context, text, boxes[i], view, scene.picture));
   // Names where each has room, otherwise the numbers under which the bars are found.

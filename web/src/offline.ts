@@ -4,6 +4,10 @@
 declare const FILES: string[];
 declare const VERSION: string;
 
+// Caches belong to all pages of an origin: this one touches those that bear its address.
+const OURS = `expressions ${new URL("./", location.href).href} `;
+const CACHE = OURS + VERSION;
+
 const worker = globalThis as unknown as ServiceWorkerGlobalScope;
 
 interface ServiceWorkerGlobalScope extends EventTarget {
@@ -22,14 +26,14 @@ worker.addEventListener("install", (event) => {
   // Each file is asked for anew, as an older one may lie in the browser's own cache; "no-cache" lets the server say that
   // it is the same, so that the first visit does not load everything twice.
   const current = FILES.map((file) => new Request(file, { cache: "no-cache" }));
-  const filled = caches.open(VERSION).then((cache) => cache.addAll(current));
+  const filled = caches.open(CACHE).then((cache) => cache.addAll(current));
   (event as ExtendableEvent).waitUntil(filled.then(() => worker.skipWaiting()));
 });
 
 worker.addEventListener("activate", (event) => {
   const emptied = caches
     .keys()
-    .then((names) => Promise.all(names.filter((n) => n !== VERSION).map((n) => caches.delete(n))));
+    .then((names) => Promise.all(names.filter((n) => n.startsWith(OURS) && n !== CACHE).map((n) => caches.delete(n))));
   (event as ExtendableEvent).waitUntil(emptied.then(() => worker.clients.claim()));
 });
 
@@ -39,7 +43,7 @@ worker.addEventListener("fetch", (event) => {
 });
 
 async function answer(request: Request): Promise<Response> {
-  const cache = await caches.open(VERSION);
+  const cache = await caches.open(CACHE);
   return (await cache.match(request.mode === "navigate" ? pageOf(request.url) : request)) ?? fetch(request);
 }
 

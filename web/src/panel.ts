@@ -31,7 +31,9 @@ export function buildBars(classes: string[]): void {
     bar.max = 1;
     bar.value = 0;
     bar.setAttribute("aria-labelledby", title.id);
-    row.append(title, bar, document.createElement("output"));
+    const number = document.createElement("output");
+    number.ariaLive = "off"; // the camera changes it many times a second; the status line is what is read out
+    row.append(title, bar, number);
     return row;
   });
   element("bars", HTMLUListElement).replaceChildren(...rows);
