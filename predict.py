@@ -25,7 +25,7 @@ from utils.pictures.yunet_file import YUNET, fetch_yunet
 from Visualization.labelled_faces import draw_faces
 
 OUT = Path("saved/predictions")
-_DRAWN = re.compile(r"\.faces(-\d+)?\.(jpg|mp4)$")  # a copy that this program drew
+_DRAWN = re.compile(r"\.\w+\.faces(-\d+)?\.(jpg|mp4)$")  # a copy that this program drew
 
 
 def main() -> None:
@@ -90,7 +90,7 @@ class _Looker:
             self._say(target)
 
     def _video(self, source: Path | int) -> None:
-        tracker, target = FaceTracker(self._reader), None
+        tracker, target, copied = FaceTracker(self._reader), None, False
         try:
             with open_video(source) as video:
                 target = self._target(source, ".mp4")
@@ -100,9 +100,10 @@ class _Looker:
                         self._records.write(Record(video.name, faces, number, seconds))
                         if drawn:
                             drawn.write(draw_faces(frame, faces))
+                            copied = True
                 self._records.end_video(video.name)
         finally:  # of a video that is cut, what there was of it
-            if target and target.is_file():
+            if target and copied:
                 self._say(target)
 
     def _target(self, source: Path | int, suffix: str) -> Path | None:

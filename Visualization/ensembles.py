@@ -1,5 +1,6 @@
 """Pictures of an ensemble: what members add, which of them differ, and whether its probabilities can be believed."""
 
+import itertools
 from collections.abc import Sequence
 
 import matplotlib
@@ -151,7 +152,7 @@ def risk_coverage_figure(curves: Sequence[tuple[str, np.ndarray]], title: str, s
     with style():
         figure = Figure(figsize=(WIDTH + 1.5, 4.2), layout="constrained")
         axes = figure.add_subplot()
-        for (name, risk), colour in zip(curves, CYCLE, strict=False):
+        for (name, risk), colour in zip(curves, itertools.cycle(CYCLE), strict=False):
             coverage = 100 * np.arange(1, len(risk) + 1) / len(risk)
             steady = coverage >= 2  # of a handful of images the error says nothing
             label = f"{name}: {risk.mean():.3f} on average, {risk[-1]:.1%} on all"

@@ -1,5 +1,6 @@
 """Pictures of what a network looks at: maps over faces, and what masks do. Arrays in, figures out."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -209,7 +210,7 @@ def deletion_insertion_figure(
         for side, (axes, what) in enumerate(
             zip(panels, ("deletion: low is good", "insertion: high is good"), strict=True)
         ):
-            for (name, *both), colour in zip(curves, CYCLE, strict=False):
+            for (name, *both), colour in zip(curves, itertools.cycle(CYCLE), strict=False):
                 share = 100 * np.linspace(0, 1, len(both[side]))
                 axes.plot(share, 100 * both[side], color=colour, label=plain(name))
             axes.plot(share, 100 * chance[side], color=MUTED, linestyle="--", label="random order")
@@ -219,7 +220,7 @@ def deletion_insertion_figure(
             axes.set_ylim(0, 100)
             axes.grid(True)
             axes.spines[["top", "right"]].set_visible(False)
-        panels[0].set_ylabel(plain("probability of the class (%)"))
+        panels[0].set_ylabel(plain("probability of the class, not calibrated (%)"))
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower left", ncols=4, frameon=False)
         head(figure, title, subtitle)
     return figure

@@ -12,8 +12,14 @@ from PIL import Image
 
 from utils.errors import MachineError, UserError
 from utils.labels import FER2013_CLASSES
-from Visualization.ensembles import pairs_figure, reliability_figure
-from Visualization.explanations import captioned_faces_figure, maps_figure, masks_figure, overlaid
+from Visualization.ensembles import pairs_figure, reliability_figure, risk_coverage_figure
+from Visualization.explanations import (
+    captioned_faces_figure,
+    deletion_insertion_figure,
+    maps_figure,
+    masks_figure,
+    overlaid,
+)
 from Visualization.figures import confusion_matrix_figure, faces_sheet_figure, training_curves_figure
 from Visualization.robustness import robustness_figure
 from Visualization.saving import save_figure
@@ -243,3 +249,12 @@ def test_drawing_leaves_the_settings_of_matplotlib_alone():
     before = dict(matplotlib.rcParams)
     training_curves_figure([row(1, 0.5)], "t")
     assert dict(matplotlib.rcParams) == before
+
+
+def test_curves_beyond_the_colours_are_drawn_too():
+    share = np.linspace(1, 0, 5)
+    names = [f"method {number}" for number in range(7)]
+    figure = deletion_insertion_figure([(name, share, 1 - share) for name in names], (share, share), "a", "b")
+    assert {*names, "random order"} <= {line.get_label() for line in figure.axes[0].lines}
+    figure = risk_coverage_figure([(name, share) for name in names], "a", "b")
+    assert len(figure.axes[0].lines) == len(names)

@@ -16,8 +16,8 @@ from utils.files import machine_errors, refuse_disguise
 SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
 _CODEC = "mp4v"  # MPEG-4, which OpenCV's wheel can write everywhere; H.264 it cannot
 _USUAL_RATE = 25.0  # frames a second, where a file does not say
-# How many frames a file announces is exact or nearly so, but for streams that announce nothing: there it is guessed.
-_UNANNOUNCED, _MISSING = (".mpg", ".mpeg"), 0.05
+# Only AVI counts the frames that can be read. In MP4 an edit list hides some; of the others FFmpeg guesses by seconds.
+_COUNTED, _MISSING = ".avi", 0.05
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Video:
         """(seconds from the start, uint8 [H, W, 3]) of one frame after the other, of which only one is in memory.
 
         Raises:
-            UserError: at the end, when there was not a single one, or far fewer than the file announces.
+            UserError: at the end, when there was not a single one, or far fewer than an AVI announces.
         """
         number, begun = 0, time.monotonic()
         while (got := self._capture.read())[0]:
@@ -78,8 +78,8 @@ def open_video(source: Path | int) -> Iterator[Video]:
         if width * height > MOST_PIXELS:
             raise UserError(f"{name}: {width:.0f}x{height:.0f} pixels; expected at most {MOST_PIXELS // 10**6} million")
         rate = capture.get(cv2.CAP_PROP_FPS)
-        guessed = live or name.lower().endswith(_UNANNOUNCED)
-        announced = 0 if guessed else round(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        counted = not live and name.lower().endswith(_COUNTED)
+        announced = round(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if counted else 0
         yield Video(name, rate if 1 <= rate <= 1000 else _USUAL_RATE, live, announced, capture)
     finally:
         capture.release()
