@@ -167,7 +167,7 @@ def test_what_is_shipped_keeps_its_half_precision_and_says_the_same(made, monkey
     pixels = drawn(4, shipped.config)
     found = OnnxFile(onnx.load(folder / "small.onnx")).judge(as_pixels(pixels))
     np.testing.assert_allclose(found, shipped.probabilities(pixels, views=1), atol=1e-5)
-    assert told["temperature"] != 1 and told["checkpoint"] == shipped.hash
+    assert told["temperature_applied"] != 1 and told["checkpoint"] == shipped.hash
 
     monkeypatch.setattr(registry, "_SHIPPED", small.parent)
     program = traced(judge := Judge(shipped.model, shipped.config, 1.0))

@@ -138,7 +138,7 @@ def test_building_again_keeps_the_networks_of_others(site, tmp_path):
 def test_taken_port_is_told_in_one_line():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        command = ["make", "--old-file=page", "web", f"PORT={port}"]
+        command = ["make", "--no-print-directory", "--old-file=page", "web", f"PORT={port}"]
         done = subprocess.run(command, cwd=conftest.ROOT, capture_output=True, text=True, timeout=60)
     assert done.stderr.splitlines()[0] == f"port {port} is taken; make web PORT={port + 1}"
     assert done.returncode == 2 and done.stdout == ""
