@@ -6,6 +6,7 @@ from pathlib import Path
 
 from benchmarks.cases import TITLES as CASES
 from benchmarks.page import page_text
+from benchmarks.pictures import pictures_text
 from benchmarks.points import read_points, record_text
 from benchmarks.preparing import large_sets_text
 from benchmarks.small_networks import Speed
@@ -66,6 +67,8 @@ def texts() -> dict[Path, dict[str, str]]:
     points = read_points(results / "bench" / "time_to_accuracy.csv")
     readme["record"] = record_text(points, load_runs(results / "record"))
     readme["large sets"] = large_sets()
+    costs = read_table(results / "bench" / "pictures.csv", ("what", "threads", "best", "median"))
+    readme["pictures"] = pictures_text(costs)
     readme["page"] = measured_page(results / "bench" / "page.csv")
     changes = sorted((ROOT / "configs" / "ablation").glob("*.json"))
     if rows := rows_of(changes, [], results / "ablation"):

@@ -4,19 +4,17 @@ Bytes of the first load, seconds until the page can be used, pictures a second o
 headless Chromium with a drawn face before its camera. Network and detector run on one thread, as they always do there.
 """
 
-import csv
-import io
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks.job import results_folder
+from benchmarks.records import write_records
 from utils.cli import Parser, run_cli
 from utils.errors import UserError
-from utils.files import write_atomically
 from utils.runtime import environment
 from web.visit import browser_with_camera, build, chromium, served
 
@@ -70,15 +68,10 @@ def main() -> None:
             costs = [*_loading(browser, site), *_watching(browser, site, minutes)]
             version = browser.version
     print(", ".join(f"{key} {value}" for key, value in (environment() | {"chromium": version}).items()))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Cost)], lineterminator="\n")
-    writer.writeheader()
     for cost in costs:
         print(f"{cost.what:30s}{cost.value:>10g} {cost.unit}")
-        writer.writerow(asdict(cost))
     path = results_folder(minutes == MINUTES) / "page.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, text.getvalue().encode())
+    write_records(costs, path)
     print(path)
 
 

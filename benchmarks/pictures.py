@@ -5,11 +5,10 @@ frame, with and without writing the drawn copy. Seconds of the processor stand b
 that does other things, they say what a free one would need.
 """
 
-import csv
 import io
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -18,11 +17,12 @@ import cv2
 import numpy as np
 import torch
 
+from benchmarks.records import write_records
 from utils.cli import Parser, run_cli
 from utils.datasets.drawn_faces import draw_face
 from utils.datasets.images import resized
 from utils.errors import UserError
-from utils.files import require_file, write_atomically
+from utils.files import require_file
 from utils.pictures import FaceReader
 from utils.pictures.detectors import CASCADE
 from utils.pictures.records import JsonLines, Record
@@ -32,6 +32,8 @@ from Visualization.labelled_faces import draw_faces
 
 WIDTH, HEIGHT, FRAMES = 1280, 720, 50
 FACE = 220  # pixels
+# What is measured, as the table has it.
+SINGLE, EXPORTED, FRAME = "face", "face, exported file", "frame"
 SINGLES = 20  # faces judged one by one, in each round
 
 
@@ -60,20 +62,32 @@ def main() -> None:
         write_video(video)
         face = draw_face(3, subject=1, seed=0, size=FACE)
         jobs: list[tuple[str, int, int, Callable[[], object]]] = [
-            ("face", 1, SINGLES, lambda: [reader.judge([face]) for _ in range(SINGLES)]),
-            ("frame", options.threads, FRAMES, lambda: through(reader, video, None)),
+            (SINGLE, 1, SINGLES, lambda: [reader.judge([face]) for _ in range(SINGLES)]),
+            (FRAME, options.threads, FRAMES, lambda: through(reader, video, None)),
             ("frame, drawn copy written", options.threads, FRAMES, lambda: through(reader, video, copy)),
         ]
         if options.exported:
             judge = exported(options.exported)
-            jobs.insert(1, ("face, exported file", 1, SINGLES, lambda: [judge(face) for _ in range(SINGLES)]))
+            jobs.insert(1, (EXPORTED, 1, SINGLES, lambda: [judge(face) for _ in range(SINGLES)]))
         costs = [measured(reader.path.stem, *job, rounds=options.rounds) for job in jobs]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Cost)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: f"{v:.2f}" if isinstance(v, float) else v for k, v in asdict(cost).items()} for cost in costs)
-    write_atomically(options.table, text.getvalue().encode())
-    print(text.getvalue(), end="")
+    write_records(costs, options.table, ".2f")
+    print(options.table.read_text(), end="")
+
+
+def pictures_text(rows: Sequence[Mapping[str, str]]) -> str:
+    """The README's block.
+
+    Args:
+        rows: of ``pictures.csv``.
+    """
+    best = {row["what"]: float(row["best"]) for row in rows}
+    medians = {row["what"]: float(row["median"]) for row in rows}
+    threads = {row["what"]: row["threads"] for row in rows}
+    lines = ["| | cores | at best | median |", "|---|---|---|---|"]
+    for what in best:
+        lines.append(f"| {what} | {threads[what]} | {best[what]:.1f} ms | {medians[what]:.1f} ms |")
+    rate = f"{1000 / medians[FRAME]:.0f} frames a second by the median; 15 were aimed at."
+    return "\n".join([*lines, "", f"That is {rate} For one face 5 ms were."])
 
 
 def measured(network: str, what: str, threads: int, count: int, job: Callable[[], object], *, rounds: int) -> Cost:

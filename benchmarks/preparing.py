@@ -4,13 +4,11 @@ Reading JPEGs of 224 px, hashing them at every start, looking for copies, the or
 each through the function that a training calls, on one core; the largest sets of the README are these times a count.
 """
 
-import csv
-import io
 import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +16,13 @@ import torch
 from PIL import Image
 
 from benchmarks.job import results_folder
+from benchmarks.records import write_records
 from utils.cli import Parser, run_cli
 from utils.datasets.drawn_faces import draw_face
 from utils.datasets.duplicates import image_hashes
 from utils.datasets.faces import Faces
 from utils.datasets.folder import read_folder
 from utils.errors import UserError
-from utils.files import write_atomically
 from utils.randomness import shuffled
 from utils.runtime import environment
 
@@ -65,14 +63,10 @@ def main() -> None:
     torch.set_num_threads(1)
     costs = [*_reading(), *_hashing(), *_ordering(options.images), _naming()]
     print(", ".join(f"{key} {value}" for key, value in environment().items()))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Cost)], lineterminator="\n")
-    writer.writeheader()
     for cost in costs:
         print(f"{cost.what:45s}{cost.value:>12g} {cost.unit}")
-        writer.writerow(asdict(cost))
     path = results_folder(options.images == ORDERED) / "preparing.csv"
-    write_atomically(path, text.getvalue().encode())
+    write_records(costs, path)
     print(path)
 
 

@@ -5,11 +5,9 @@ other's network beside a table of speed, and prints what they are worth. Speed c
 probabilities in the memory of the program.
 """
 
-import csv
-import io
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -17,12 +15,12 @@ import numpy as np
 import torch
 
 from benchmarks.public_networks import logits_of, mini_xception, stored_in
+from benchmarks.records import write_records
 from models import count_parameters
 from utils.cli import Parser, run_cli
 from utils.config import load_config
 from utils.datasets.duplicates import copied_from
 from utils.errors import UserError
-from utils.files import write_atomically
 from utils.inference import Recognizer
 from utils.metrics import score
 from utils.predictions import Predictions, save_predictions, softmax
@@ -128,14 +126,7 @@ def dump_of(model: torch.nn.Module, wheel: Path, split: Split, part: str) -> Pre
 
 def write_speeds(speeds: Sequence[Speed], path: Path) -> None:
     """The table as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Speed)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(
-        {k: f"{v:.2f}" if isinstance(v, float) else v for k, v in asdict(speed).items()} for speed in speeds
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, text.getvalue().encode())
+    write_records(speeds, path, ".2f")
 
 
 def _theirs(model: torch.nn.Module, wheel: Path) -> Network:

@@ -3,12 +3,13 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import median
 
+from benchmarks.records import write_records
 from utils.errors import UserError
-from utils.files import read_small_text, write_atomically
+from utils.files import read_small_text
 
 MAY_MOVE = 0.10  # of the matmul peak between before and after; beyond, the machine was not the same
 USERS, EQUAL = "as its users run it", "equal settings"
@@ -94,11 +95,7 @@ def ratio(ours: Sequence[float], peer: Sequence[float], unit: str) -> float:
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
     """Write the CSV file, atomically; called after every case, so that what is measured is not lost."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [f.name for f in fields(Row)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in asdict(row).items()} for row in rows)
-    write_atomically(path, text.getvalue().encode())
+    write_records(rows, path, ".5g")
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

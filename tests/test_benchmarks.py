@@ -15,6 +15,7 @@ from benchmarks.cases import NETWORKS, TARGETS, TITLES, Entry, Ways, cpu_cases, 
 from benchmarks.job import ROOT, Job, results_folder
 from benchmarks.measure import Found, largest_difference, losses_of, rows_of
 from benchmarks.pacer import EndedError, Pacer
+from benchmarks.pictures import pictures_text
 from benchmarks.points import Point, read_points, record_text, write_points
 from benchmarks.preparing import COPIES, HASH, JPEG, NAMES, ORDER, ORDER_MEMORY, READ, large_sets_text
 from benchmarks.programs import last_line
@@ -283,6 +284,15 @@ def test_costs_of_a_large_set_are_those_of_an_image_times_as_many():
     assert "2,000 images/s, 0.95 times memory's | an epoch in 2 minutes" in told
     assert "| 1,500 images/s | an epoch in 3 minutes |" in told
     assert "230 GB: 115 s to hash, 5 s and 0.8 GB for an epoch's order, but 10 GB of names" in told
+
+
+def test_pictures_text_has_a_row_for_each_cost_and_the_frames_of_a_second():
+    rows = [
+        {"what": "face", "threads": "1", "best": "6.89", "median": "7.29"},
+        {"what": "frame", "threads": "2", "best": "16.97", "median": "20.00"},
+    ]
+    told = pictures_text(rows)
+    assert "| face | 1 | 6.9 ms | 7.3 ms |" in told and "50 frames a second" in told
 
 
 def test_page_text_tells_of_the_first_and_the_last_minute():
