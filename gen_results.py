@@ -1,4 +1,4 @@
-"""Dump the predictions of trained runs: python gen_results.py [RUN or checkpoint file ...]."""
+"""Dump the predictions of trained runs: python gen_results.py [RUN or weight file ...]."""
 
 import dataclasses
 import sys
@@ -25,11 +25,13 @@ OF_THE_DATA = (
     *("image_size", "in_channels", "num_classes", "cache_dir", "drop_copies", "corrections"),
 )
 
+WEIGHT_FILES = (".pt", ".safetensors")
+
 
 def main() -> None:
     """Write ``saved/results/<run>.<split>.npz`` for every run asked for; skip those that are up to date."""
     parser = Parser("Dump predictions of trained runs: logits of every view, targets, ids, classes.")
-    parser.add_argument("runs", nargs="*", metavar="RUN", help="run name or checkpoint file; all runs if none")
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="run name, checkpoint or .safetensors file; all runs if none")
     parser.add_argument("--split", choices=("train", "val", "test"), help="which part (default test)")
     parser.add_argument("--views", type=int, help="deterministic views (default: the run's own setting)")
     parser.add_argument("--half", action="store_true", help="round to float16: dumps of half the size")
@@ -80,7 +82,7 @@ class Dumper:
         Raises:
             UserError: no such run, a damaged file, other data, or a training that has not ended.
         """
-        if not name.endswith(".pt") and (files := find_run(name, self.config)).settings.is_file():
+        if not name.endswith(WEIGHT_FILES) and (files := find_run(name, self.config)).settings.is_file():
             self._dump_folds(files)
             return
         path = self._checkpoint(name)
@@ -150,7 +152,7 @@ class Dumper:
 
     def _checkpoint(self, name: str) -> Path:
         """The best checkpoint of the only split of a run."""
-        if name.endswith(".pt"):
+        if name.endswith(WEIGHT_FILES):
             return Path(name)
         files = find_run(name, self.config)
         if files.settings.is_file():

@@ -65,6 +65,15 @@ def test_its_dumps_are_its_own_and_calibrated_on_validation(made, small):
     assert (folder / "results" / "pretrained" / f"{small.stem}.test.npz").is_file()
 
 
+def test_gen_results_makes_its_dumps_again_from_the_file_alone(made, small, tmp_path):
+    told = start_here(tmp_path, "gen_results.py", str(small), "--split", "val")
+    assert told.returncode == 0, told.stderr
+    (again,) = (load_predictions(path) for path in (tmp_path / "saved" / "results").iterdir())
+    committed = load_predictions(made[0] / "results" / "pretrained" / f"{small.stem}.val.npz")
+    assert again.meta["checkpoint"] == committed.meta["checkpoint"] and again.ids == committed.ids
+    np.testing.assert_allclose(again.logits[0], committed.logits[0], atol=1e-3)
+
+
 def test_it_judges_in_fp32_and_says_how_it_was_trained(made, tmp_path):
     checkpoint = load_checkpoint(made[1] / "best.pt")
     trained = replace(checkpoint, config=replace(checkpoint.config, precision="bf16"))
