@@ -31,7 +31,7 @@ WEIGHT_FILES = (".pt", ".safetensors")
 def main() -> None:
     """Write ``saved/results/<run>.<split>.npz`` for every run asked for; skip those that are up to date."""
     parser = Parser("Dump predictions of trained runs: logits of every view, targets, ids, classes.")
-    parser.add_argument("runs", nargs="*", metavar="RUN", help="run name, checkpoint or .safetensors file; all runs if none")
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="run, checkpoint or .safetensors file; all runs if none")
     parser.add_argument("--split", choices=("train", "val", "test"), help="which part (default test)")
     parser.add_argument("--views", type=int, help="deterministic views (default: the run's own setting)")
     parser.add_argument("--half", action="store_true", help="round to float16: dumps of half the size")

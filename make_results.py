@@ -26,6 +26,8 @@ from utils.report import confusion
 from utils.splits.protocols import caution
 from utils.study import Study, study, study_text
 from Visualization.figures import confusion_matrix_figure
+from Visualization.gen_curves import draw as draw_curves
+from Visualization.gen_curves import training_of
 from Visualization.gen_study import write as write_study
 from Visualization.people import inflation_figure, person_accuracy_figure
 from Visualization.saving import save_figure
@@ -55,6 +57,9 @@ def main() -> None:
         for name in DATASETS:
             draw(load_runs(ROOT / "results" / name), ROOT / "results" / name)
         write_study(study_of(FER2013), TITLES[FER2013], ROOT / "results" / FER2013)
+        trainings = [training_of(path) for path in sorted((ROOT / "results" / FER2013).glob("*.metrics.csv"))]
+        if trainings:
+            draw_curves(trainings, TITLES[FER2013], ROOT / "results" / FER2013 / "curves.png")
 
 
 def texts() -> dict[Path, dict[str, str]]:

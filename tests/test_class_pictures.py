@@ -125,6 +125,32 @@ def run_in(folder: Path, like: Checkpoint, name: str, epochs: int) -> None:
     save_checkpoint(dataclasses.replace(like, run=name, progress={"history": history}), path)
 
 
+def test_the_table_that_a_run_leaves_is_drawn_as_the_run_is(tmp_path):
+    rows = "epoch,lr,train_loss,train_accuracy,val_loss,val_accuracy\n1,0.1,2,0.25,1.5,0.5\n2,0.1,1,0.75,1.25,0.625\n"
+    for name, called in (("vgg_1.metrics.csv", "vgg_1"), ("logs/vgg_2/metrics.csv", "vgg_2")):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(rows)
+        training = gen_curves.training_of(path)
+        assert training.name == called and [row["val_accuracy"] for row in training.history] == [0.5, 0.625]
+        gen_curves.main([str(path), "--out", str(tmp_path / "curves.png")])
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("epoch,accuracy\n1,2\n", "expected a table with the columns epoch"),
+        ("epoch,train_loss,train_accuracy,val_loss,val_accuracy\n", "has no epochs"),
+        ("epoch,train_loss,train_accuracy,val_loss,val_accuracy\n1,a,b,c,d\n", "expected numbers"),
+        ("epoch,train_loss,train_accuracy,val_loss,val_accuracy\n1,2\n", "expected numbers"),
+    ],
+)
+def test_another_table_is_refused(tmp_path, text, says):
+    (tmp_path / "a.csv").write_text(text)
+    assert says in refusal(lambda: gen_curves.main([str(tmp_path / "a.csv")]))
+
+
 def test_program_draws_the_newest_runs_or_those_named(saved, tmp_path, monkeypatch, capsys):  # noqa: F811
     monkeypatch.chdir(tmp_path)
     drawn: list[list[str]] = []
