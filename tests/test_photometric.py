@@ -202,3 +202,34 @@ def test_images_of_one_tone_stay_finite(normalize, tone):
     config = dataclasses.replace(MOVED, normalize=normalize, in_channels=3)
     assert torch.isfinite(training_batch(flat, SAMPLES, 0, config)).all()
     assert training_batch(flat[:0], SAMPLES[:0], 0, config).shape == (0, 3, 48, 48)
+
+
+# ------------------------------------------------------------------------------------------------ some changes, not all
+
+EACH = {"rotation": 10.0, "scale": 0.1, "shift": 0.1, "erase": 1.0, "brightness": 0.2, "contrast": 0.4}
+EACH |= {"blur": 0.02, "noise": 0.1}
+
+
+def test_an_image_gets_as_many_changes_as_asked_for_and_each_as_often():
+    samples = torch.arange(1600)
+    images = IMAGES.repeat(200, 1, 1)
+    one = changed(dataclasses.replace(STILL, **EACH, random_changes=1), images, samples)
+    alone = [changed(dataclasses.replace(STILL, **{name: most}), images, samples) for name, most in EACH.items()]
+    same = torch.stack([(one - other).abs().amax((1, 2, 3)) < 1e-2 for other in alone])
+    assert same.any(0).all()
+    assert all(abs(share - 1 / 8) < 0.04 for share in same.float().mean(1).tolist())
+
+
+@pytest.mark.parametrize(("names", "count"), [(tuple(EACH), 8), (("rotation", "noise"), 2), ((), 1)])
+def test_as_many_changes_as_there_are_is_all_of_them(names, count):
+    config = dataclasses.replace(STILL, flip=True, **{name: EACH[name] for name in names})
+    some = changed(dataclasses.replace(config, random_changes=count))
+    torch.testing.assert_close(some, changed(config), rtol=0, atol=0)
+
+
+def test_which_changes_an_image_gets_is_drawn_anew_in_every_epoch_and_the_same_in_any_batch():
+    turned = dataclasses.replace(STILL, rotation=30.0)
+    config = dataclasses.replace(turned, brightness=0.3, random_changes=1)
+    chosen = [(changed(config, epoch=e) == changed(turned, epoch=e)).all(3).all(2).all(1) for e in range(20)]
+    assert all(2 <= count <= 18 for count in torch.stack(chosen).sum(0).tolist())
+    torch.testing.assert_close(changed(config)[3:5], changed(config, IMAGES[3:5], SAMPLES[3:5]))

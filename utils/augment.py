@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from utils.config import Config
 from utils.normalizing import as_floats, full_range, normalized, scaled
 from utils.photometric import grain, relit
-from utils.randomness import uniforms
+from utils.randomness import stream_seed, uniforms
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,19 @@ _TRANSFORMS = (
 )
 VIEWS = tuple((flip, *transform) for transform in _TRANSFORMS for flip in (1.0, -1.0))
 
+# Each change as (setting, the columns of a sample's draws that it takes, the draw that leaves an image as it is).
+_CHANGES = (
+    ("rotation", (1,), 0.5),
+    ("scale", (2,), 0.5),
+    ("shift", (3, 4), 0.5),
+    ("erase", (9,), 1.0),
+    ("brightness", (11,), 0.5),
+    ("contrast", (12,), 0.5),
+    ("blur", (13,), 0.0),
+    ("noise", (14,), 0.0),
+)
+_CHOICE = 5  # stream of random numbers, beside those of `trainers.learner`, `utils.mixing` and `utils.photometric`
+
 
 def training_batch(images: torch.Tensor, samples: torch.Tensor, epoch: int, config: Config) -> torch.Tensor:
     """Augment a batch.
@@ -64,6 +77,8 @@ def training_batch(images: torch.Tensor, samples: torch.Tensor, epoch: int, conf
     draws = uniforms(config.seed, epoch, samples, 15)
     if config.flip_mode == "alternate":
         draws[:, 0] = _alternating(samples, epoch, config.seed)
+    if config.random_changes > 0:
+        draws = _only_some(draws, samples, epoch, config)
     pixels = relit(as_floats(images), draws[:, 11:14], config)
     side, noise = pixels.shape[-1], None
     if config.noise > 0:
@@ -109,6 +124,20 @@ def _alternating(samples: torch.Tensor, epoch: int, seed: int) -> torch.Tensor:
     """
     first = uniforms(seed, 0, samples, 1)[:, 0]
     return (first + (epoch % 2) / 2) % 1
+
+
+def _only_some(draws: torch.Tensor, samples: torch.Tensor, epoch: int, config: Config) -> torch.Tensor:
+    """``draws`` (float32 [B, 15]; overwritten) with all but ``random_changes`` of each image's changes left out.
+
+    As RandAugment (Cubuk, Zoph, Shlens and Le, 2020): few settings, and each image is changed in few ways at once.
+    """
+    possible = [change for change in _CHANGES if getattr(config, change[0]) > 0]
+    lots = uniforms(stream_seed(config.seed, _CHOICE), epoch, samples, len(possible))
+    left_out = lots.argsort(1).argsort(1) >= config.random_changes
+    for number, (_, columns, neutral) in enumerate(possible):
+        for column in columns:
+            draws[:, column].masked_fill_(left_out[:, number], neutral)
+    return draws
 
 
 def _drawn_affine(draws: torch.Tensor, config: Config) -> Affine:

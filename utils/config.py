@@ -214,6 +214,13 @@ class Config:
     noise: float = setting(
         0.0, "largest standard deviation of noise from pixel to pixel, as a share of the range", least=0, most=1
     )
+    random_changes: int = setting(
+        0,
+        "how many of rotation, scale, shift, erase, brightness, contrast, blur and noise (those above 0) an image "
+        "gets, drawn anew each time (RandAugment); 0: all of them",
+        least=0,
+        most=8,
+    )
     judge_test: bool = setting(
         True, "judge the test part when training has ended; false: it stays closed, for trial runs"
     )
