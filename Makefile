@@ -35,7 +35,7 @@ page-if-node: # tests in a browser are skipped where npm or its packages cannot 
 	@if command -v npm >/dev/null && $(MAKE) web/node_modules/done tests/browser/node_modules/done; \
 	then $(MAKE) web/made/done; else echo "no npm, or no packages for it: nothing is tested in a browser"; fi
 
-web/made/done: $(wildcard web/*.py models/pretrained/*.safetensors) export.py utils/shipped.py web/node_modules/done .venv/ready-page
+web/made/done: $(wildcard web/*.py models/pretrained/*.safetensors utils/export/*.py) export.py utils/shipped.py utils/datasets/drawn_faces.py web/node_modules/done .venv/ready-page
 	$(BIN)/python web/prepare.py
 	touch $@
 
