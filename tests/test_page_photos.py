@@ -209,6 +209,23 @@ def test_another_network_drops_in_with_its_own_classes(tab, people, tmp_path):
     assert page.upload(tab, "two.png", page.png(people)) == f"2 faces: class {HAPPY}, class 5"
 
 
+def test_of_two_networks_the_one_asked_for_last_stays_however_long_the_other_takes(tab):
+    tab.evaluate("""() => {
+        const read = File.prototype.arrayBuffer;
+        File.prototype.arrayBuffer = async function () {
+            if (this.name === "slow.onnx") await new Promise((go) => setTimeout(go, 1000));
+            document.body.dataset.read = this.name;
+            return read.call(this);
+        };
+    }""")
+    for name, classes in (("slow.onnx", ["a", "b", "c"]), ("quick.onnx", ["dark", "light"])):
+        network = {"name": name, "mimeType": "application/octet-stream", "buffer": page.network(classes)}
+        tab.set_input_files("#network-file", network)
+    tab.wait_for_selector("body[data-read='slow.onnx']", state="attached")
+    tab.wait_for_timeout(500)
+    assert tab.locator("#bars span").all_inner_texts() == ["dark", "light"]
+
+
 def test_photos_and_networks_can_be_dropped(tab, people):
     assert page.drop(tab, ("two.png", page.png(people))) == "2 faces: happy, surprise"
     assert page.drop(tab, ("a.png", page.png(people)), ("b.png", b"dear diary")) == "2 faces: happy, surprise"

@@ -26,6 +26,8 @@ class Page {
   /** What was asked for last; what is asked for next ends it. */
   private task = new AbortController();
   private last: Promise<unknown> = Promise.resolve();
+  /** The file of the network that was asked for last. */
+  private wanted?: File;
 
   constructor(
     private readonly detector: Detector,
@@ -103,7 +105,9 @@ class Page {
   }
 
   private async openNetwork(file: File): Promise<void> {
+    this.wanted = file;
     const another = await Classifier.open(new Uint8Array(await file.arrayBuffer()), file.name);
+    if (this.wanted !== file) return another.close(); // yet another has been asked for meanwhile
     await this.inTurn(async () => {
       const before = this.classifier;
       this.useNetwork(another);
