@@ -77,7 +77,7 @@ class Dumper:
         self._read: dict[str, list[Split]] = {}
 
     def dump(self, name: str) -> None:
-        """Write ``saved/results/<run>.<part>.npz`` for the run or checkpoint file ``name``, unless it is up to date.
+        """Write ``saved/results/<run>.<part>.npz`` for the run or weight file ``name``, unless it is up to date.
 
         Raises:
             UserError: no such run, a damaged file, other data, or a training that has not ended.
@@ -89,7 +89,7 @@ class Dumper:
         if self.part == "test":
             _refuse_unfinished(path)
         recognizer = Recognizer(path, device=self.device)
-        target = self._target(recognizer.checkpoint.run)
+        target = self._target(_name_of(recognizer))
         if self._up_to_date(target, recognizer.hash, recognizer.config):
             print(f"{target}: up to date")
             return
@@ -114,7 +114,7 @@ class Dumper:
         other = dataclasses.replace(other, image_size=config.image_size, in_channels=config.in_channels)
         faces = load_every(other)
         predictions = recognizer.predict_elsewhere(faces, other, views=self.views, between_batches=self.stop.check)
-        run, fold = recognizer.checkpoint.run, recognizer.path.parent.name
+        run, fold = _name_of(recognizer), recognizer.path.parent.name
         run = f"{run}.{fold}" if recognizer.path.parent.parent.name == run else run
         self._write(predictions, self._target(run, str(predictions.meta["split"])))
 
@@ -151,7 +151,7 @@ class Dumper:
         print(f"{spread_text(spread(predictions))}\n")
 
     def _checkpoint(self, name: str) -> Path:
-        """The best checkpoint of the only split of a run."""
+        """The weight file ``name``, or the best checkpoint of the only split of a run."""
         if name.endswith(WEIGHT_FILES):
             return Path(name)
         files = find_run(name, self.config)
@@ -178,6 +178,11 @@ class Dumper:
             return False
         same_views, same_size = meta.get("views") == (self.views or config.views), self.half == ("kept_as" in meta)
         return meta.get("checkpoint") == checkpoint and same_views and same_size
+
+
+def _name_of(recognizer: Recognizer) -> str:
+    """What its dumps are called: as its run, or as its file where that is all there is of the run."""
+    return recognizer.checkpoint.run if recognizer.path.suffix == ".pt" else recognizer.path.stem
 
 
 def _refuse_unfinished(path: Path) -> None:
