@@ -129,7 +129,8 @@ def _alternating(samples: torch.Tensor, epoch: int, seed: int) -> torch.Tensor:
 def _only_some(draws: torch.Tensor, samples: torch.Tensor, epoch: int, config: Config) -> torch.Tensor:
     """``draws`` (float32 [B, 15]; overwritten) with all but ``random_changes`` of each image's changes left out.
 
-    As RandAugment (Cubuk, Zoph, Shlens and Le, 2020): few settings, and each image is changed in few ways at once.
+    In the manner of RandAugment (Cubuk, Zoph, Shlens and Le, 2020): each image is changed in few ways at once. Unlike
+    there, no change is drawn twice, and how strong it is, is drawn too.
     """
     possible = [change for change in _CHANGES if getattr(config, change[0]) > 0]
     lots = uniforms(stream_seed(config.seed, _CHOICE), epoch, samples, len(possible))

@@ -217,7 +217,7 @@ class Config:
     random_changes: int = setting(
         0,
         "how many of rotation, scale, shift, erase, brightness, contrast, blur and noise (those above 0) an image "
-        "gets, drawn anew each time (RandAugment); 0: all of them",
+        "gets, drawn anew each time (in the manner of RandAugment); 0: all of them",
         least=0,
         most=8,
     )
