@@ -1,5 +1,5 @@
-// Bundles the page: node build.mjs [FOLDER], by default dist/. In it are static/, the scripts, the compressed runtime,
-// what prepare.py has made, and the list of files that the installed page keeps for use without a network.
+// Bundles the page: node build.mjs [FOLDER], by default dist/, emptied first. In it are static/, the scripts, the
+// compressed runtime, what prepare.py has made, and the list of files that the installed page keeps for use without a network.
 
 import { createHash } from "node:crypto";
 import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";

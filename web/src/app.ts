@@ -106,8 +106,14 @@ class Page {
 
   private async openNetwork(file: File): Promise<void> {
     this.wanted = file;
-    const another = await Classifier.open(new Uint8Array(await file.arrayBuffer()), file.name);
-    if (this.wanted !== file) return another.close(); // yet another has been asked for meanwhile
+    const forgotten = () => this.wanted !== file; // yet another has been asked for meanwhile
+    const another = await file
+      .arrayBuffer()
+      .then((content) => Classifier.open(new Uint8Array(content), file.name))
+      .catch((error) => {
+        if (!forgotten()) throw error;
+      });
+    if (!another || forgotten()) return another?.close();
     await this.inTurn(async () => {
       const before = this.classifier;
       this.useNetwork(another);
