@@ -24,7 +24,8 @@ from utils.pooling import spread, spread_text
 from utils.predictions import load_predictions
 from utils.report import confusion
 from utils.splits.protocols import caution
-from utils.study import Study, study, study_text
+from utils.study import Study, reached_text, study, study_text
+from Visualization.curves import MOST_RUNS
 from Visualization.figures import confusion_matrix_figure
 from Visualization.gen_curves import draw as draw_curves
 from Visualization.gen_curves import training_of
@@ -58,14 +59,16 @@ def main() -> None:
             draw(load_runs(ROOT / "results" / name), ROOT / "results" / name)
         write_study(study_of(FER2013), TITLES[FER2013], ROOT / "results" / FER2013)
         trainings = [training_of(path) for path in sorted((ROOT / "results" / FER2013).glob("*.metrics.csv"))]
-        if trainings:
-            draw_curves(trainings, TITLES[FER2013], ROOT / "results" / FER2013 / "curves.png")
+        for first in range(0, len(trainings), MOST_RUNS):
+            file = "curves.png" if first == 0 else f"curves_{first // MOST_RUNS + 1}.png"
+            draw_curves(trainings[first : first + MOST_RUNS], TITLES[FER2013], ROOT / "results" / FER2013 / file)
 
 
 def texts() -> dict[Path, dict[str, str]]:
     """What is generated: file → name of the block → its Markdown."""
     results = ROOT / "results"
     readme = {name: results_text(load_runs(results / name), f"results/{name}", ROOT / "configs") for name in DATASETS}
+    readme["reached"] = reached_text(study_of(FER2013))
     readme["study"] = study_text(study_of(FER2013), load_votes(results / FER2013 / VOTES))
     readme["bench"] = measured_speed(results / "bench" / "cpu.csv")
     readme["bench without AMX"] = measured_speed(results / "bench" / "without_amx" / "cpu.csv")

@@ -1,4 +1,4 @@
-"""Draw the trainings of several runs, or their metrics.csv, in one picture: ``gen_curves.py RUN FILE ...``."""
+"""Draw the trainings of runs, or their metrics.csv, in one picture: ``python Visualization/gen_curves.py RUN ...``."""
 
 import sys
 from collections.abc import Sequence
@@ -66,8 +66,9 @@ def training_of(path: Path) -> Training:
         raise UserError(f"{path}: expected numbers, one row an epoch") from None
     if not history:
         raise UserError(f"{path}: has no epochs")
-    named = path.name.removesuffix(".csv").removesuffix("metrics").rstrip(".")
-    return Training(named or path.resolve().parent.name, history)
+    inside = path.name == "metrics.csv"
+    name = path.resolve().parent.name if inside else path.name.removesuffix(".csv").removesuffix(".metrics")
+    return Training(name, history)
 
 
 def _newest(config: Config) -> list[str]:

@@ -125,9 +125,10 @@ def run_in(folder: Path, like: Checkpoint, name: str, epochs: int) -> None:
     save_checkpoint(dataclasses.replace(like, run=name, progress={"history": history}), path)
 
 
-def test_the_table_that_a_run_leaves_is_drawn_as_the_run_is(tmp_path):
+def test_a_table_of_metrics_is_drawn_under_the_name_of_its_run(tmp_path):
     rows = "epoch,lr,train_loss,train_accuracy,val_loss,val_accuracy\n1,0.1,2,0.25,1.5,0.5\n2,0.1,1,0.75,1.25,0.625\n"
-    for name, called in (("vgg_1.metrics.csv", "vgg_1"), ("logs/vgg_2/metrics.csv", "vgg_2")):
+    names = {"vgg_1.metrics.csv": "vgg_1", "logs/vgg_2/metrics.csv": "vgg_2", "val_metrics.csv": "val_metrics"}
+    for name, called in names.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(rows)
