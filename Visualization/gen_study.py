@@ -16,7 +16,7 @@ from utils.ensemble import load_runs
 from utils.errors import UserError
 from utils.files import write_atomically
 from utils.labels import TITLES
-from utils.metrics import mcnemar, score
+from utils.metrics import score
 from utils.study import Study, as_csv, in_order, pair_table, study, variant_table
 from utils.variants import by_number, disagreement, risk_coverage
 from Visualization.ensembles import members_figure, pairs_figure, reliability_figure, risk_coverage_figure
@@ -69,17 +69,16 @@ def figures(found: Study, dataset: str) -> dict[str, Figure]:
         (_brief(members.names[found.best]), risk_coverage(members.test[found.best], members.targets)),
     ]
     ranked = np.argsort(-found.hits.mean(1), kind="stable")
-    hits = found.hits[ranked]
     return {
         "members": members_figure(
             by_number(members.test, members.targets), in_order(found), f"{dataset}: what members add", images
         ),
         "pairs": pairs_figure(
             [f"{_brief(members.names[i])}: {found.hits[i].mean():.1%}" for i in ranked],
-            np.array([[mcnemar(one, other) for other in hits] for one in hits]),
+            _adjusted(found)[np.ix_(ranked, ranked)],
             disagreement(members.test[ranked].argmax(2)),
             f"{dataset}: members in pairs",
-            f"{images}; p-values as they are, not adjusted for their number",
+            f"{images}; p-values adjusted for their number (Holm)",
         ),
         "reliability": reliability_figure(
             average,
@@ -93,6 +92,16 @@ def figures(found: Study, dataset: str) -> dict[str, Figure]:
             curves, f"{what}: error if it may abstain", f"{images}, the most confident first"
         ),
     }
+
+
+def _adjusted(found: Study) -> np.ndarray:
+    """float64 [M, M]: McNemar's p of each two members, adjusted for the number of pairs; 1 on the diagonal."""
+    place = {name: number for number, name in enumerate(found.members.names)}
+    p_values = np.ones((len(place), len(place)))
+    for row in pair_table(found):
+        first, second = place[row["first"]], place[row["second"]]
+        p_values[first, second] = p_values[second, first] = row["holm_p"]
+    return p_values
 
 
 def _brief(run: str) -> str:

@@ -1,6 +1,7 @@
 """The committed dumps of one data set as the tables of the README."""
 
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,6 +18,7 @@ from utils.pooling import spread
 from utils.predictions import Predictions, combine
 from utils.report import judge, share
 from utils.splits.protocols import SAME_PEOPLE
+from utils.transfer import NONE
 
 PROGRAMS = {"jaffe": "main_jaffe.py", "ckplus": "main_ck.py"}  # the others are main_fer.py's
 
@@ -197,7 +199,9 @@ def _ensemble_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
     gain = 100 * (ensemble["accuracy"] - best["accuracy"])
     p = ensemble["mcnemar_p_against_best_member"]
     verdict = "distinguishable" if p < 0.05 else "not distinguishable"
-    return [f"The average lies {gain:+.2f} points from its best member ({verdict}: McNemar p = {p:.2g})."]
+    return [
+        f"The average lies {gain:+.2f} points from the member that is best on test ({verdict}: McNemar p = {p:.2g})."
+    ]
 
 
 def _copies_line(test: Predictions) -> str:
@@ -208,7 +212,17 @@ def _copies_line(test: Predictions) -> str:
 
 def _name(test: Predictions) -> str:
     settings = config_from_dict(test.meta["config"], "dump")
-    return f"`{settings.arch}`, {settings.image_size} px" + (f", seed {settings.seed}" if settings.seed else "")
+    parts = [f"`{settings.arch}`, {settings.image_size} px, seed {settings.seed}"]
+    if settings.weights != NONE:
+        parts.append(f"from `{Path(settings.weights).stem}`")
+    if settings.distil_from != NONE:
+        parts.append(f"taught by `{_without_date(Path(settings.distil_from).name)}`")
+    return ", ".join(parts)
+
+
+def _without_date(name: str) -> str:
+    """The file name of a dump, up to the time that its run began: ``quick_vgg_zoo``."""
+    return re.split(r"_\d{8}_\d{6}|\.", name)[0]
 
 
 def _cost(test: Predictions) -> tuple[str, str]:
@@ -216,9 +230,10 @@ def _cost(test: Predictions) -> tuple[str, str]:
     config = config_from_dict(test.meta["config"], "dump")
     minutes = test.meta["training_seconds"] / 60
     threads = f"{config.threads} thread{'s' if config.threads > 1 else ''}"
+    processor = re.sub(r"\(R\)| Processor", "", test.meta["environment"]["processor"])
     return (
         f"{count_parameters(network(config, weights='none')) / 1e6:.2f} M",
-        f"{minutes:.0f} min on {threads} (epoch {test.meta['epoch']} of {config.max_epoch_num})",
+        f"{minutes:.0f} min on {threads}, {processor} (epoch {test.meta['epoch']} of {config.max_epoch_num})",
     )
 
 

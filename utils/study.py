@@ -160,6 +160,23 @@ def study_text(found: Study, votes: Votes | None) -> str:
     return "\n\n".join("\n".join(lines) for lines in sections)
 
 
+def reached_text(found: Study) -> str:
+    """What was aimed at on FER2013 with two processor cores, what was reached, and what others have published."""
+    best = score(found.members.test[found.best], found.members.targets)
+    rows = [
+        (f"the best network by validation, `{found.members.names[found.best]}`", 71.0, best, "74.14%", "72.7%"),
+        (f"the average of {len(found.members.names)}", 73.5, found.rows[0].test, "76.82%, of 7", "75.2%, of 8"),
+    ]
+    lines = ["| on test | aimed at | reached | | published, 224 px, ImageNet weights | published, 48 px |"]
+    lines.append("|---|---|---|---|---|---|")
+    for what, aim, test, large, small in rows:
+        low, high = test.interval
+        verdict = "yes" if 100 * test.accuracy >= aim else f"{aim - 100 * test.accuracy:.2f} points short"
+        value = f"**{test.accuracy:.2%}** [{100 * low:.1f}, {100 * high:.1f}]"
+        lines.append(f"| {what} | {aim:g}% | {value} | {verdict} | {large} | {small} |")
+    return "\n".join(lines)
+
+
 def _variant_lines(found: Study) -> list[str]:
     lines = [
         "| ensemble | fitted on validation | validation | **test** | 95 % interval | log loss | ECE "
