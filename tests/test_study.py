@@ -9,7 +9,7 @@ from utils.agreement import dual_scores, human_agreement, load_votes, save_votes
 from utils.datasets.ferplus import Votes
 from utils.errors import UserError
 from utils.predictions import Predictions, save_predictions, softmax
-from utils.study import study, study_text
+from utils.study import pair_table, reached_text, study, study_text
 from utils.variants import (
     by_number,
     disagreement,
@@ -22,7 +22,7 @@ from utils.variants import (
     stacked,
 )
 from Visualization.ensembles import members_figure, pairs_figure, risk_coverage_figure
-from Visualization.gen_study import main
+from Visualization.gen_study import _adjusted, main
 
 RANDOM = np.random.default_rng(0)
 
@@ -155,6 +155,23 @@ def test_the_text_says_what_was_found(pairs):
     found = study([val for val, _ in pairs], [test for _, test in pairs], ["good", "fair", "noise"])
     text = study_text(found, None)
     assert f"**{found.rows[0].test.accuracy:.2%}**" in text and "of 3 pairs differ" in text and "FER+" not in text
+
+
+def test_what_was_reached_stands_beside_what_was_aimed_at(pairs):
+    found = study([val for val, _ in pairs], [test for _, test in pairs], ["good", "fair", "noise"])
+    best, chosen, every = reached_text(found).splitlines()[2:]
+    assert best.startswith("| the best network by validation, `good` | 71% |") and chosen.count("| 73.5% |") == 1
+    for line, scores, aim in ((chosen, found.rows[1].test, 73.5), (every, found.rows[0].test, 73.5)):
+        assert f"**{scores.accuracy:.2%}**" in line
+        short = aim - 100 * scores.accuracy
+        assert ("| yes |" in line) == (short <= 0) and (short <= 0 or f"| {short:.2f} points short |" in line)
+
+
+def test_pairs_are_drawn_with_the_adjusted_p(pairs):
+    found = study([val for val, _ in pairs], [test for _, test in pairs], ["good", "fair", "noise"])
+    drawn, table = _adjusted(found), pair_table(found)
+    assert drawn.tolist() == drawn.T.tolist() and np.diag(drawn).tolist() == [1, 1, 1]
+    assert [drawn[0, 1], drawn[0, 2], drawn[1, 2]] == [row["holm_p"] for row in table]
 
 
 def test_figures_show_what_they_are_given():
