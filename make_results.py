@@ -68,8 +68,9 @@ def texts() -> dict[Path, dict[str, str]]:
     """What is generated: file → name of the block → its Markdown."""
     results = ROOT / "results"
     readme = {name: results_text(load_runs(results / name), f"results/{name}", ROOT / "configs") for name in DATASETS}
-    readme["reached"] = reached_text(study_of(FER2013))
-    readme["study"] = study_text(study_of(FER2013), load_votes(results / FER2013 / VOTES))
+    found = study_of(FER2013)
+    readme["reached"] = reached_text(found)
+    readme["study"] = study_text(found, load_votes(results / FER2013 / VOTES))
     readme["bench"] = measured_speed(results / "bench" / "cpu.csv")
     readme["bench without AMX"] = measured_speed(results / "bench" / "without_amx" / "cpu.csv")
     points = read_points(results / "bench" / "time_to_accuracy.csv")
