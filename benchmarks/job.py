@@ -9,7 +9,7 @@ from torch import nn
 
 from utils.config import Config, load_config
 from utils.datasets.faces import Faces, Split
-from utils.randomness import shuffled, stream_seed
+from utils.randomness import INIT, shuffled, stream_seed
 from utils.runtime import memory_format
 from utils.splits import load_splits
 
@@ -85,7 +85,7 @@ class Job:
         `utils.runtime.placed`, which makes it faster."""
         from models import create_model
 
-        torch.manual_seed(stream_seed(0, 0))
+        torch.manual_seed(stream_seed(0, INIT))
         model = create_model(self.arch, num_classes=7, in_channels=3, image_size=self.image_size)
         return model.to(self.device).to(memory_format=memory_format(self.config()))  # type: ignore[call-overload]
 

@@ -19,7 +19,7 @@ from utils.losses import class_weights, training_loss
 from utils.mixing import mixed
 from utils.norms import refit_norms
 from utils.optim import AveragedWeights, Plateau, build_optimizer, learning_rate
-from utils.randomness import stream_seed
+from utils.randomness import DROPOUT, INIT, stream_seed
 from utils.runtime import autocast, memory_format, one_memory_error, placed
 from utils.sam import uphill
 from utils.sync_norm import over_team
@@ -27,7 +27,6 @@ from utils.transfer import begin_with, find_origin, not_compared
 
 AUXILIARY_WEIGHT = 0.4  # of a network's auxiliary head (Szegedy et al., CVPR 2016)
 REFITTED_ON = 256  # images that tell batch norms their statistics, at most
-_INIT, _DROPOUT = 0, 1  # streams of random numbers, beside those of `utils.mixing`
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +63,7 @@ class Learner:
         team: the processes that train together, each on its share of every batch.
         """
         self.config, self.team = config, team
-        torch.manual_seed(stream_seed(config.seed, _INIT))
+        torch.manual_seed(stream_seed(config.seed, INIT))
         model = network(config, weights=None if fresh else "none")
         self.origin, self.begins = (find_origin(config) if fresh else None), ""
         if self.origin is not None:
@@ -193,7 +192,7 @@ class Learner:
         """As `_gradients_of`, None where memory does not suffice."""
         # dropout draws from the ambient generator, so that one is set anew for every step
         own = (self.team.rank,) if self.team.rank else ()
-        torch.manual_seed(stream_seed(self.config.seed, _DROPOUT, number, *own))
+        torch.manual_seed(stream_seed(self.config.seed, DROPOUT, number, *own))
         self.optimizer.zero_grad(set_to_none=True)
         loss, hits = torch.zeros((), device=images.device), torch.zeros((), device=images.device)
         try:

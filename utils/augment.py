@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from utils.config import Config
 from utils.normalizing import as_floats, full_range, normalized, scaled
 from utils.photometric import grain, relit
-from utils.randomness import stream_seed, uniforms
+from utils.randomness import CHOICE, stream_seed, uniforms
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,6 @@ _CHANGES = (
     ("blur", (13,), 0.0),
     ("noise", (14,), 0.0),
 )
-_CHOICE = 5  # stream of random numbers, beside those of `trainers.learner`, `utils.mixing` and `utils.photometric`
 
 
 def training_batch(images: torch.Tensor, samples: torch.Tensor, epoch: int, config: Config) -> torch.Tensor:
@@ -133,7 +132,7 @@ def _only_some(draws: torch.Tensor, samples: torch.Tensor, epoch: int, config: C
     there, no change is drawn twice, and how strong it is, is drawn too.
     """
     possible = [change for change in _CHANGES if getattr(config, change[0]) > 0]
-    lots = uniforms(stream_seed(config.seed, _CHOICE), epoch, samples, len(possible))
+    lots = uniforms(stream_seed(config.seed, CHOICE), epoch, samples, len(possible))
     left_out = lots.argsort(1).argsort(1) >= config.random_changes
     for number, (_, columns, neutral) in enumerate(possible):
         for column in columns:

@@ -4,9 +4,7 @@ import numpy as np
 import torch
 
 from utils.config import Config
-from utils.randomness import stream_seed
-
-_MIXUP, _CUTMIX = 2, 3  # streams of random numbers, beside those of `trainers.learner`
+from utils.randomness import CUTMIX, MIXUP, stream_seed
 
 
 def mixes(config: Config) -> bool:
@@ -31,9 +29,9 @@ def mixed(
     if not mixes(config):
         return images, targets
     (ours, theirs), (wanted, others) = (_pair(values, shared) for values in (images, targets))
-    cuts = np.random.default_rng(stream_seed(config.seed, _CUTMIX, number)) if config.cutmix > 0 else None
+    cuts = np.random.default_rng(stream_seed(config.seed, CUTMIX, number)) if config.cutmix > 0 else None
     if cuts is None or (config.mixup > 0 and cuts.random() < 0.5):
-        draws = np.random.default_rng(stream_seed(config.seed, _MIXUP, number))
+        draws = np.random.default_rng(stream_seed(config.seed, MIXUP, number))
         share = float(draws.beta(config.mixup, config.mixup))
         return share * ours + (1 - share) * theirs, share * wanted + (1 - share) * others
     rows, columns = box(cuts, config.cutmix, images.shape[-1])

@@ -6,9 +6,7 @@ What is drawn depends on (seed, epoch, sample) alone, like the geometry of `util
 import torch
 
 from utils.config import Config
-from utils.randomness import coarse_uniforms, stream_seed
-
-_GRAIN = 4  # stream of random numbers, beside those of `trainers.learner` and `utils.mixing`
+from utils.randomness import GRAIN, coarse_uniforms, stream_seed
 
 
 def relit(pixels: torch.Tensor, draws: torch.Tensor, config: Config) -> torch.Tensor:
@@ -66,5 +64,5 @@ def grain(samples: torch.Tensor, epoch: int, side: int, draws: torch.Tensor, con
     Returns:
         float32 [B, 1, side, side]: shares of the range from black to white.
     """
-    even = coarse_uniforms(stream_seed(config.seed, _GRAIN), epoch, samples, side * side).view(-1, 1, side, side)
+    even = coarse_uniforms(stream_seed(config.seed, GRAIN), epoch, samples, side * side).view(-1, 1, side, side)
     return even * (12**0.5 * config.noise * draws)[:, None, None, None]

@@ -8,6 +8,9 @@ import hashlib
 
 import torch
 
+# What numbers are for, the second part of a `stream_seed`. Append only: another order would be another training.
+INIT, DROPOUT, MIXUP, CUTMIX, GRAIN, CHOICE = range(6)
+
 _GOLDEN = 0x9E3779B97F4A7C15
 
 
