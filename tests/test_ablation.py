@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -39,6 +40,25 @@ def test_runs_are_found_by_their_settings_whatever_their_seed():
     dumps = [dump(MIXUP, 1, [0]), dump(BASE, 3, [1]), dump(MIXUP, 0, [2])]
     assert list(runs_of(MIXUP, dumps)) == [0, 1] and list(runs_of(BASE, dumps)) == [3]
     assert runs_of(dataclasses.replace(MIXUP, mixup=0.3), dumps) == {}
+
+
+def test_a_run_of_another_teacher_or_other_corrections_is_another_run(tmp_path):
+    teacher, file = tmp_path / "teacher.npz", tmp_path / "corrections.json"
+    teacher.write_bytes(b"one teacher")
+    file.write_bytes(b"some corrections")
+    taught = dataclasses.replace(BASE, distil_from=str(teacher))
+    cleaned = dataclasses.replace(BASE, corrections=str(file))
+    dumps = [dump(taught, 0, [0]), dump(cleaned, 0, [0])]
+    dumps[0].meta["teacher"] = hashlib.sha256(b"one teacher").hexdigest()
+    version = hashlib.sha256(b"some corrections").hexdigest()[:12]
+    dumps[1].meta["training_part"] = {f"train images relabelled by corrections.json ({version})": 3}
+    assert list(runs_of(taught, dumps)) == [0] and list(runs_of(cleaned, dumps)) == [0]
+    teacher.write_bytes(b"another teacher")
+    file.write_bytes(b"other corrections")
+    assert runs_of(taught, dumps) == {} and runs_of(cleaned, dumps) == {}
+    teacher.unlink()
+    file.unlink()
+    assert runs_of(taught, dumps) == {} and runs_of(cleaned, dumps) == {}
 
 
 def test_a_change_is_paired_with_the_base_by_seed_and_image():

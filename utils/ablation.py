@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from utils.config import MAY_CHANGE, Config, differing, load_config
+from utils.distillation import NONE
 from utils.errors import UserError
-from utils.files import write_atomically
+from utils.files import sha256_of, write_atomically
 from utils.metrics import interval_of_mean
 from utils.predictions import Predictions, load_predictions
+from utils.splits.corrections import version_of
 
 # What may differ between a settings file and a run of it: the seed, and what the run settled for itself.
 FREE = ("seed", "precision", "channels_last", "threads", "num_workers", "distributed", "micro_batch")
@@ -52,13 +54,25 @@ class Row:
 
 
 def runs_of(config: Config, dumps: Sequence[Predictions]) -> dict[int, Predictions]:
-    """Of validation ``dumps`` those of runs with the settings ``config``, by seed; of several with one the first."""
+    """Of validation ``dumps`` those of runs with the settings ``config``, by seed; of several with one the first.
+
+    A run that learned from another teacher or other corrections than now lie where ``config`` says is not one of them.
+    """
     found: dict[int, Predictions] = {}
     for dump in dumps:
         settings = dump.meta.get("config")
-        if isinstance(settings, dict) and not differing(settings, asdict(config), FREE):
+        if isinstance(settings, dict) and not differing(settings, asdict(config), FREE) and _of_same(dump, config):
             found.setdefault(int(settings["seed"]), dump)
     return dict(sorted(found.items()))
+
+
+def _of_same(dump: Predictions, config: Config) -> bool:
+    """Whether a run learned from the files that lie today where its settings say."""
+    teacher, corrections = Path(config.distil_from), Path(config.corrections)
+    trimmed = " ".join(dump.meta.get("training_part") or ())
+    return (config.distil_from == NONE or (teacher.is_file() and dump.meta["teacher"] == sha256_of(teacher))) and (
+        config.corrections == NONE or (corrections.is_file() and f"({version_of(corrections)})" in trimmed)
+    )
 
 
 def rows_of(paths: Sequence[Path], overrides: Sequence[str], folder: Path) -> list[Row]:

@@ -1,6 +1,5 @@
 """Corrected labels of training images: a JSON file, made by `gen_corrections.py` or by hand, that a run applies."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -11,7 +10,7 @@ import numpy as np
 from utils.datasets.duplicates import image_hashes
 from utils.datasets.faces import Faces, Split, pooled
 from utils.errors import UserError
-from utils.files import read_small_text, write_atomically
+from utils.files import read_small_text, sha256_of, write_atomically
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,11 @@ def load_corrections(path: Path) -> dict[str, Correction]:
     return found
 
 
+def version_of(path: Path) -> str:
+    """Twelve digits of the file's hash, by which a run says what corrected it."""
+    return sha256_of(path)[:12]
+
+
 def corrected(split: Split, path: Path) -> Split:
     """``split`` with the corrections of ``path`` in its training part; ``trimmed`` says how many, and of which file.
 
@@ -86,7 +90,7 @@ def corrected(split: Split, path: Path) -> Split:
             kept[row] = False
         else:
             labels[row] = train.classes.index(one.becomes)
-    version = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    version = version_of(path)
     trimmed = {
         **split.trimmed,
         f"train images relabelled by {path.name} ({version})": int((labels != train.labels)[kept].sum()),
