@@ -9,6 +9,7 @@ from utils.cli import Parser, run_cli
 from utils.config import load_config
 from utils.datasets.faces import Faces
 from utils.datasets.noise import copy_conflicts, corrections_of, out_of_fold, ranked_suspects
+from utils.errors import UserError
 from utils.splits import load_faces
 from utils.splits.corrections import save_corrections
 from Visualization.figures import faces_sheet_figure
@@ -22,7 +23,8 @@ def main() -> None:
     """Write ``corrections.json``, for the setting ``corrections``, and a gallery of the suspects.
 
     Raises:
-        UserError: no such dump, one that is not out of fold, or one of other images than those that were read.
+        UserError: a negative number of suspects, no such dump, one that is not out of fold, or one of other images than
+            those that were read.
         MachineError: the files cannot be written.
     """
     parser = Parser("Rank training labels that are likely wrong, and write a file that corrects them.")
@@ -32,6 +34,8 @@ def main() -> None:
     parser.add_argument("--drop", action="store_true", help="leave suspects out rather than relabel them")
     parser.add_argument("--out", type=Path, default=OUT, help=f"folder that is written to (default {OUT})")
     arguments = parser.parse_intermixed_args()
+    if arguments.most < 0:
+        raise UserError(f"--most must be 0 or more; got {arguments.most}")
     faces = load_faces(load_config(None, arguments.settings))
     probabilities = out_of_fold(arguments.dump, faces)
     suspects = ranked_suspects(probabilities, faces.labels)
@@ -40,8 +44,11 @@ def main() -> None:
     save_corrections(corrections, arguments.out / "corrections.json")
     print(f"{len(suspects)} suspects among {len(faces)} training labels, {len(conflicts)} copies with another label")
     print(f"{arguments.out / 'corrections.json'}: {len(corrections)} corrections")
+    gallery = arguments.out / "suspects.png"
     if len(suspects):
-        save_figure(_gallery(faces, suspects), arguments.out / "suspects.png")
+        save_figure(_gallery(faces, suspects), gallery)
+    else:
+        gallery.unlink(missing_ok=True)  # of another set
 
 
 def _gallery(faces: Faces, suspects: np.ndarray) -> Figure:

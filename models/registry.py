@@ -116,11 +116,15 @@ def create_model(
     """
     info = model_info(name)
     note: Mapping[str, Any] = {}
+    if not isinstance(weights, str | os.PathLike):
+        raise ModelError(f"weights must be 'none', 'pretrained', 'imagenet' or a path; got {weights!r}")
     if os.fspath(weights) == PRETRAINED:
         weights = pretrained_path(name)
         note = json.loads(read_note(weights)["config"])
     num_classes = note.get("num_classes") if num_classes is None else num_classes
     in_channels = note.get("in_channels", 3) if in_channels is None else in_channels
+    if note and in_channels != note["in_channels"]:
+        raise ModelError(f"{name}: its pretrained weights take in_channels={note['in_channels']}; got {in_channels}")
     _check_arguments(num_classes, in_channels, drop_rate)
     _check_options(info, options)
     if image_size is not None:
