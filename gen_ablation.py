@@ -32,12 +32,13 @@ def main() -> None:
     overrides = [text for text in arguments.files if "=" in text]
     base = arguments.folder / arguments.base
     paths = [base, *sorted(path for path in arguments.folder.glob("*.json") if path != base)]
-    if unknown := [name for name in files if Path(name) not in paths]:
+    wanted = {Path(name).resolve() for name in files}
+    if unknown := [name for name in files if Path(name).resolve() not in {path.resolve() for path in paths}]:
         raise UserError(f"{unknown[0]}: not one of the settings files in {arguments.folder}")
     study = Study(paths, overrides, arguments.out)
     failed = None
     for seed in arguments.seeds:
-        for path in [path for path in paths if not files or path == base or str(path) in files]:
+        for path in [path for path in paths if not wanted or path == base or path.resolve() in wanted]:
             config = load_config(path, [*overrides, f"seed={seed}"])
             if study.has(config):
                 continue
@@ -74,7 +75,7 @@ class Study:
         table = self.out / f"{self.configs[0].dataset}.csv"
         if rows:
             write_ablation(rows, table)
-        if changes := [(row.name, row.gain, row.low, row.high) for row in rows if row.change]:
+        if changes := [row for row in rows if row.change]:
             title = f"{TITLES.get(table.stem, table.stem)}: what each change to the recipe is worth"
             save_figure(ablation_figure(changes, title), table.with_suffix(".png"))
         return rows

@@ -5,16 +5,17 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from utils.ablation import SEEDS_DIFFER, Row
 from Visualization.style import BLUE, INK, MUTED, SMALL, WIDTH, entitle, inches, plain, style
 
 _ROW = 0.27  # inches
 
 
-def ablation_figure(changes: Sequence[tuple[str, float, float, float]], title: str) -> Figure:
+def ablation_figure(changes: Sequence[Row], title: str) -> Figure:
     """One row a change, from top to bottom: its gain in accuracy and the interval of that gain.
 
     Args:
-        changes: name, gain, and the ends of its 95 % interval, as shares of the images.
+        changes: not the base.
         title: in bold.
 
     Raises:
@@ -22,20 +23,22 @@ def ablation_figure(changes: Sequence[tuple[str, float, float, float]], title: s
     """
     if not changes:
         raise ValueError("a comparison of nothing cannot be drawn")
-    names = [name.replace("_", " ") for name, *_ in changes]
+    names = [_named(row) for row in changes]
     margin = 0.3 + inches(names)
     with style():
         figure = Figure(figsize=(WIDTH, 1.5 + _ROW * len(names)), layout="constrained")
         axes = figure.add_subplot()
         axes.axvline(0, color=INK, linewidth=0.8)
-        for place, (_, *values) in enumerate(changes):
-            gain, low, high = (100 * value for value in values)
-            colour = BLUE if low > 0 or high < 0 else MUTED
+        right = 100 * max(row.high for row in changes)
+        for place, row in enumerate(changes):
+            gain, low, high = (100 * value for value in (row.gain, row.low, row.high))
+            colour = BLUE if row.proven else MUTED
             axes.plot([low, high], [place, place], color=colour, linewidth=2)
             axes.plot(gain, place, "o", color=colour, markersize=6, markeredgecolor="white")
             words = plain(f"{gain:+.1f}")
-            label = axes.annotate(words, (high, place), (5, 0), textcoords="offset points", va="center", fontsize=SMALL)
-            label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})
+            axes.annotate(
+                words, (right, place), (30, 0), textcoords="offset points", ha="right", va="center", fontsize=SMALL
+            )
         axes.set_yticks(range(len(names)), [plain(name) for name in names])
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.margins(x=0.12)
@@ -45,6 +48,14 @@ def ablation_figure(changes: Sequence[tuple[str, float, float, float]], title: s
         axes.set_axisbelow(True)
         axes.tick_params(axis="y", length=0)
         axes.spines[["top", "right", "left"]].set_visible(False)
-        what = "bar: 95% interval over the images, both with the same seeds; blue: it leaves zero out"
+        what = (
+            "bar: 95% interval over the images, one seed where no number is said; blue: it leaves zero out, with two "
+            f"seeds or by more than {100 * SEEDS_DIFFER:g} points"
+        )
         entitle(axes, title, what, WIDTH - margin)
     return figure
+
+
+def _named(row: Row) -> str:
+    """A change, and with how many seeds where that is more than one."""
+    return row.name.replace("_", " ") + (f" ({len(row.seeds)} seeds)" if len(row.seeds) > 1 else "")

@@ -135,7 +135,9 @@ def test_trains_what_is_missing_and_writes_table_and_picture(tmp_path, without_p
     assert len(runs) == 2 and not list((tmp_path / "saved").rglob("*.test.*"))
     assert sorted(path.name for path in table.parent.glob("*.npz")) == [f"{run}.val.npz" for run in runs]
     shutil.rmtree(tmp_path / "saved")  # another machine, or a fresh clone: the committed dumps say what was trained
-    again = start_here(tmp_path, "gen_ablation.py", "--list", *FAST, "--seeds", "0", "1")
+    again = start_here(
+        tmp_path, "gen_ablation.py", "--list", "./configs/ablation/01_mixup.json", *FAST, "--seeds", "0", "1"
+    )
     assert "01_mixup.json, seed 1: not begun" in again.stdout and "01_mixup.json, seed 0" not in again.stdout
     assert names(table) == ["base", "mixup"] and not list((tmp_path / "saved").rglob("*.pt"))
 
@@ -152,8 +154,22 @@ def test_a_file_that_is_not_in_the_folder_is_refused(tmp_path):
     assert told.returncode == 2 and told.stderr == "configs/x.json: not one of the settings files in configs/ablation\n"
 
 
+def gained(gain: float, low: float, high: float, name: str, *seeds: int) -> Row:
+    return Row(name, "x=1", seeds, (0.6,) * len(seeds), gain, low, high, 10.0, "python x")
+
+
+@pytest.mark.parametrize(
+    ("gain", "seeds", "proven"), [(-0.012, (0,), False), (-0.012, (0, 1), True), (-0.016, (0,), True)]
+)
+def test_one_seed_proves_only_what_seeds_alone_cannot_do(gain, seeds, proven):
+    row = gained(gain, gain - 0.01, gain + 0.01, "x", *seeds)
+    assert row.proven == proven and ("**-1" in ablation_text([row])) == proven
+    assert not gained(gain, gain - 0.02, gain + 0.02, "x", *seeds).proven
+
+
 def test_the_picture_names_every_change_and_its_gain():
-    shown = texts(ablation_figure([("no_ema", 0.012, 0.002, 0.022), ("sam", -0.004, -0.01, 0.002)], "FER2013"))
-    assert {"no ema", "sam", "+1.2", "-0.4", "FER2013"} <= set(shown)
+    changes = [gained(0.012, 0.002, 0.022, "no_ema", 0, 1), gained(-0.004, -0.01, 0.002, "sam", 0)]
+    shown = texts(ablation_figure(changes, "FER2013"))
+    assert {"no ema (2 seeds)", "sam", "+1.2", "-0.4", "FER2013"} <= set(shown)
     with pytest.raises(ValueError, match="nothing"):
         ablation_figure([], "x")

@@ -19,6 +19,7 @@ from utils.splits.corrections import version_of
 
 # What may differ between a settings file and a run of it: the seed, and what the run settled for itself.
 FREE = ("seed", "precision", "channels_last", "threads", "num_workers", "distributed", "micro_batch")
+SEEDS_DIFFER = 0.015  # share of the images
 COLUMNS = ("name", "change", "seeds", "mean", "each", "gain", "low", "high", "seconds", "command")
 
 
@@ -46,6 +47,12 @@ class Row:
     high: float
     seconds: float
     command: str
+
+    @property
+    def proven(self) -> bool:
+        """Whether the interval leaves zero out, and another seed says so too or the gain is too large for one to hide:
+        networks that differ in their seed alone lie up to `SEEDS_DIFFER` apart."""
+        return (self.low > 0 or self.high < 0) and (len(self.seeds) > 1 or abs(self.gain) > SEEDS_DIFFER)
 
     @property
     def accuracy(self) -> float:
@@ -168,7 +175,7 @@ def ablation_text(rows: Sequence[Row]) -> str:
     for row in rows:
         each = f" ({', '.join(f'{accuracy:.2%}' for accuracy in row.accuracies)})" if len(row.seeds) > 1 else ""
         gain = f"{100 * row.gain:+.2f} [{100 * row.low:+.2f}, {100 * row.high:+.2f}]" if row.change else ""
-        if row.low > 0 or row.high < 0:
+        if row.proven:
             gain = f"**{gain}**"
         what = f"{row.name}: `{row.change}`" if row.change else f"none ({row.name})"
         seeds = ", ".join(map(str, row.seeds))
