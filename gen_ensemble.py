@@ -1,20 +1,16 @@
 """Average dumped predictions without weights: python gen_ensemble.py [DUMP ...]."""
 
-import csv
-import io
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from utils.arrays import read_npy
 from utils.cli import Parser, run_cli
 from utils.config import load_config
-from utils.ensemble import ENSEMBLE, greedy, table
+from utils.ensemble import ENSEMBLE, greedy, load_validation, refuse_averages, refuse_folds, write_ensemble
 from utils.errors import UserError
-from utils.files import write_atomically
 from utils.pooling import spread, spread_text
-from utils.predictions import Predictions, combine, load_predictions, probability_dump, save_predictions
+from utils.predictions import Predictions, combine, load_predictions, probability_dump
 from utils.splits.protocols import caution
 
 
@@ -28,20 +24,18 @@ def main() -> None:
         raise UserError(f"{config.results_dir}: no dumps *.test.npz; python gen_results.py makes them")
     members = _load(paths, arguments.targets)
     names = [_name(path) for path in paths]
+    refuse_averages(members, names)
     combine(members, names)  # refuses what does not belong together, chosen or not
     chosen, how = list(range(len(members))), "all members"
     if arguments.select == "greedy":
-        _refuse_folds(members, names)
-        validation = [_load_validation(path) for path in paths]
+        refuse_folds(members, names)
+        validation = [load_validation(path, member) for path, member in zip(paths, members, strict=True)]
         chosen = greedy(validation, [f"{name} (val)" for name in names])
         how = f"members chosen greedily on val: {', '.join(names[i] for i in chosen)}"
     ensemble = combine([members[i] for i in chosen], [names[i] for i in chosen])
     stem = folder / _stem(arguments.name, ensemble)
-    rows = table(members, names, ensemble)
     selection = {"members": how, "split": "val" if arguments.select == "greedy" else "none"}
-    ensemble = replace(ensemble, meta={**ensemble.meta, "selection": selection})
-    save_predictions(ensemble, stem.with_name(stem.name + ".npz"), half=arguments.half)
-    _write_csv(rows, stem.with_name(stem.name + ".csv"))
+    rows = write_ensemble(members, names, ensemble, selection, stem, half=arguments.half)
     _print(rows, ensemble, how)
     print(f"\nwritten: {stem}.npz, {stem}.csv")
 
@@ -82,27 +76,8 @@ def _all_dumps(folder: Path) -> list[Path]:
 
 
 def _name(path: Path) -> str:
-    return path.name.removesuffix(path.suffix).removesuffix(".test").removesuffix(".val")
-
-
-def _load_validation(path: Path) -> Predictions:
-    """The validation dump beside the test dump ``path``; whatever else lies under its name is refused."""
-    other = path.with_name(path.name.removesuffix(".test.npz") + ".val.npz")
-    if not path.name.endswith(".test.npz") or not other.is_file():
-        raise UserError(f"{path}: no validation dump {other.name} beside it; python gen_results.py --split val")
-    validation = load_predictions(other)
-    if validation.meta.get("split") != "val":
-        raise UserError(f"{other}: holds predictions for '{validation.meta.get('split')}'; only 'val' chooses members")
-    return validation
-
-
-def _refuse_folds(members: Sequence[Predictions], names: Sequence[str]) -> None:
-    """Who chooses members must not have seen the test images, and of folds each validates what another tests on."""
-    for member, name in zip(members, names, strict=True):
-        if "fold_of" in member.meta:
-            raise UserError(
-                f"{name}: pooled from folds, whose validation images are other folds' test images; average all members"
-            )
+    stem = path.name.removesuffix(path.suffix)
+    return stem.removesuffix(".test").removesuffix(".val").removesuffix(".train")
 
 
 def _stem(name: str, ensemble: Predictions) -> str:
@@ -142,14 +117,6 @@ def _print(rows: Sequence[dict[str, Any]], ensemble: Predictions, how: str) -> N
     print(f"\n{len(ensemble.targets)} images; {how}; unweighted{words and '; ' + words}")
     if text := spread_text(spread(ensemble)):
         print(f"{ENSEMBLE}: {text}")
-
-
-def _write_csv(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: f"{v:.6f}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
-    write_atomically(path, text.getvalue().encode())
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ from utils.ablation import ablation_text, rows_of
 from utils.agreement import load_votes
 from utils.card import card_text, read_table
 from utils.cli import Parser, run_cli
-from utils.ensemble import load_runs
+from utils.ensemble import ENSEMBLE, load_runs, write_ensemble
 from utils.errors import UserError
 from utils.files import read_small_text, write_atomically
 from utils.labels import TITLES
-from utils.markdown import Runs, best_average, inflations, results_text
+from utils.markdown import MIXED_ENSEMBLE, Runs, best_average, inflations, mixed_average, results_text
 from utils.pooling import spread, spread_text
 from utils.predictions import load_predictions
 from utils.report import confusion
@@ -35,7 +35,7 @@ from Visualization.saving import save_figure
 
 ROOT = Path(__file__).resolve().parent
 SHIPPED, PEERS = "models/pretrained", "results/peers"
-FER2013, VOTES = "fer2013", "ferplus_votes.npz"
+FER2013, VOTES = "fer2013", "results/ferplus/votes.npz"
 DATASETS = (FER2013, "ckplus", "jaffe")
 BEGIN, END = "<!-- begin generated: {} -->", "<!-- end generated: {} -->"
 
@@ -56,7 +56,9 @@ def main() -> None:
             print(f"{path.relative_to(ROOT)}: written")
     if not arguments.check:
         for name in DATASETS:
-            draw(load_runs(ROOT / "results" / name), ROOT / "results" / name)
+            runs, folder = load_runs(ROOT / "results" / name), ROOT / "results" / name
+            write_averages(runs, folder)
+            draw(runs, folder)
         write_study(study_of(FER2013), TITLES[FER2013], ROOT / "results" / FER2013)
         trainings = [training_of(path) for path in sorted((ROOT / "results" / FER2013).glob("*.metrics.csv"))]
         for first in range(0, len(trainings), MOST_RUNS):
@@ -70,7 +72,7 @@ def texts() -> dict[Path, dict[str, str]]:
     readme = {name: results_text(load_runs(results / name), f"results/{name}", ROOT / "configs") for name in DATASETS}
     found = study_of(FER2013)
     readme["reached"] = reached_text(found)
-    readme["study"] = study_text(found, load_votes(results / FER2013 / VOTES))
+    readme["study"] = study_text(found, load_votes(ROOT / VOTES))
     readme["bench"] = measured_speed(results / "bench" / "cpu.csv")
     readme["bench without AMX"] = measured_speed(results / "bench" / "without_amx" / "cpu.csv")
     points = read_points(results / "bench" / "time_to_accuracy.csv")
@@ -140,6 +142,14 @@ def replaced(text: str, name: str, block: str, file: str = "README.md") -> str:
     head, _, rest = text.partition(begin)
     _, _, tail = rest.partition(end)
     return f"{head}{begin}\n{block}\n{end}{tail}"
+
+
+def write_averages(runs: Runs, folder: Path) -> None:
+    """The averages that the README names, as `gen_ensemble.py` writes them."""
+    for average, name in ((best_average(runs)[1], ENSEMBLE), (mixed_average(runs), MIXED_ENSEMBLE)):
+        if average is not None and (members := average.meta.get("members")):
+            selection = {"members": "all members", "split": "none"}
+            write_ensemble([runs[one][1] for one in members], members, average, selection, folder / f"{name}.test")
 
 
 def draw(runs: Runs, folder: Path) -> None:

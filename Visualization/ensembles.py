@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from utils.metrics import BINS
 from Visualization.style import (
     BLUE,
     BODY,
@@ -25,8 +26,6 @@ from Visualization.style import (
     plain,
     style,
 )
-
-_BINS = 15
 
 
 def members_figure(drawn: np.ndarray, chosen: np.ndarray, title: str, subtitle: str) -> Figure:
@@ -47,16 +46,17 @@ def members_figure(drawn: np.ndarray, chosen: np.ndarray, title: str, subtitle: 
     with style():
         figure = Figure(figsize=(WIDTH + 1.5, 4.0), layout="constrained")
         axes = figure.add_subplot()
-        axes.fill_between(number, *100 * drawn[:, 1:].T, color=BLUE, alpha=0.15, linewidth=0)
-        axes.plot(number, 100 * drawn[:, 0], color=BLUE, marker="o", label="drawn at random: mean, and 90 of 100 draws")
+        axes.plot(number, 100 * drawn[:, 0], color=BLUE, marker="o", label="choices of so many: mean")
+        what = "nine tenths of them"
+        axes.fill_between(number, *100 * drawn[:, 1:].T, color=BLUE, alpha=0.15, linewidth=0, label=what)
         axes.plot(
-            number[: len(chosen)], 100 * chosen, color=ORANGE, marker="D", label="in the order chosen on validation"
+            number[: len(chosen)], 100 * chosen, color=ORANGE, marker="D", label="chosen on validation, in that order"
         )
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("members averaged")
         axes.set_ylabel(plain("accuracy (%)"))
         _quieten(axes)
-        figure.legend(loc="outside lower left", ncols=2, frameon=False)
+        figure.legend(loc="outside lower left", ncols=3, frameon=False)
         entitle(axes, title, subtitle, WIDTH + 1.0)
     return figure
 
@@ -94,7 +94,7 @@ def pairs_figure(
         axes.xaxis.tick_top()
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        words = plain("above: images on which the two differ; below: McNemar's p, bold where below 0.05")
+        words = plain("above the diagonal: images on which two differ; below it: McNemar's p, bold where below 0.05")
         figure.supxlabel(words, fontsize=SMALL, color=MUTED)
         head(figure, title, subtitle)
     return figure
@@ -116,17 +116,17 @@ def reliability_figure(
         grid = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=(3, 1))
         for column, (probabilities, name) in enumerate(zip((before, after), names, strict=True)):
             confidence, hit = probabilities.max(1), probabilities.argmax(1) == targets
-            index = np.clip(np.ceil(confidence * _BINS).astype(int) - 1, 0, _BINS - 1)
-            counts = np.bincount(index, minlength=_BINS)
+            index = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+            counts = np.bincount(index, minlength=BINS)
             there = counts > 0
-            meant = np.bincount(index, weights=confidence, minlength=_BINS)[there] / counts[there]
-            right = np.bincount(index, weights=hit, minlength=_BINS)[there] / counts[there]
+            meant = np.bincount(index, weights=confidence, minlength=BINS)[there] / counts[there]
+            right = np.bincount(index, weights=hit, minlength=BINS)[there] / counts[there]
             axes, below = grid[0, column], grid[1, column]
             axes.plot([0, 100], [0, 100], color=MUTED, linewidth=0.9, linestyle="--")
             axes.vlines(100 * meant, 100 * meant, 100 * right, color=ORANGE, linewidth=2.5)
             axes.plot(100 * meant, 100 * right, color=BLUE, marker="o", markersize=4.5)
             axes.set_title(plain(name), loc="left", fontsize=BODY)
-            below.bar(100 * (np.arange(_BINS) + 0.5) / _BINS, counts, width=90 / _BINS, color=BLUE)
+            below.bar(100 * (np.arange(BINS) + 0.5) / BINS, counts, width=90 / BINS, color=BLUE)
             below.set_xlabel(plain("confidence (%)"))
             for panel in (axes, below):
                 _quieten(panel)
@@ -152,11 +152,11 @@ def risk_coverage_figure(curves: Sequence[tuple[str, np.ndarray]], title: str, s
     with style():
         figure = Figure(figsize=(WIDTH + 1.5, 4.2), layout="constrained")
         axes = figure.add_subplot()
-        for (name, risk), colour in zip(curves, itertools.cycle(CYCLE), strict=False):
+        for (name, risk), colour, line in zip(curves, itertools.cycle(CYCLE), itertools.cycle("-:"), strict=False):
             coverage = 100 * np.arange(1, len(risk) + 1) / len(risk)
             steady = coverage >= 2  # of a handful of images the error says nothing
-            label = f"{name}: {risk.mean():.3f} on average, {risk[-1]:.1%} on all"
-            axes.plot(coverage[steady], 100 * risk[steady], color=colour, label=plain(label))
+            label = f"{name}: {risk[-1]:.1%} on all images, {risk.mean():.1%} on average over the shares"
+            axes.plot(coverage[steady], 100 * risk[steady], color=colour, linestyle=line, label=plain(label))
         axes.set_xlabel(plain("images answered, the most confident first (%)"))
         axes.set_ylabel(plain("error among them (%)"))
         axes.set_xlim(0, 100)

@@ -50,7 +50,8 @@ def draw(runs: Sequence[Training], on: str, file: Path) -> None:
         MachineError: the figure cannot be written.
     """
     title = f"Training on {on}" if on else "Training"
-    save_figure(several_curves_figure(runs, title, f"{len(runs)} run{'s' * (len(runs) > 1)}"), file)
+    what = f"{len(runs)} run{'s' * (len(runs) > 1)}; validation with one view, at the size that training ends with"
+    save_figure(several_curves_figure(runs, title, what), file)
 
 
 def training_of(path: Path) -> Training:

@@ -10,14 +10,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a start a
 import numpy as np
 from matplotlib.figure import Figure
 
+from utils.agreement import load_votes
 from utils.cli import Parser, run_cli
 from utils.config import load_config
 from utils.ensemble import load_runs
 from utils.errors import UserError
-from utils.files import write_atomically
+from utils.files import csv_bytes, write_atomically
 from utils.labels import TITLES
-from utils.metrics import score
-from utils.study import Study, as_csv, in_order, pair_table, study, variant_table
+from utils.metrics import BINS, score
+from utils.study import Study, in_order, pair_table, study, study_text, variant_table
 from utils.variants import by_number, disagreement, risk_coverage
 from Visualization.ensembles import members_figure, pairs_figure, reliability_figure, risk_coverage_figure
 from Visualization.saving import save_figure
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     parser = Parser("Ways to make an ensemble, fitted on validation and judged on test, and how its members differ.")
     parser.add_argument("folder", type=Path, nargs="?", help="of NAME.val.npz and NAME.test.npz (default: results_dir)")
+    parser.add_argument("--votes", type=Path, help="FER+'s votes on the images: results/ferplus/votes.npz")
     parser.add_argument("--out", type=Path, help="folder that is written to (default: the same)")
     options = parser.parse_args(arguments)
     folder = options.folder or Path(load_config(None).results_dir)
@@ -39,18 +41,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise UserError(f"{folder}: one run; an ensemble has two or more")
     validation, test = zip(*runs.values(), strict=True)
     found = study(validation, test, list(runs))
-    dataset = test[0].meta["dataset"]
+    dataset = str(test[0].meta.get("dataset"))
+    votes = load_votes(options.votes) if options.votes else None
     written = write(found, TITLES.get(dataset, dataset), options.out or folder)
-    for row in found.rows:
-        print(f"{row.variant.name:45s} val {row.validation.accuracy:7.2%}  test {row.test.accuracy:7.2%}")
-    print("\n" + "\n".join(map(str, written)))
+    print(study_text(found, votes), *written, sep="\n")
 
 
 def write(found: Study, dataset: str, folder: Path) -> list[Path]:
     """Two tables and four pictures; returns their paths."""
     tables = {folder / "variants.csv": variant_table(found), folder / "pairs.csv": pair_table(found)}
     for path, rows in tables.items():
-        write_atomically(path, as_csv(rows))
+        write_atomically(path, csv_bytes(rows))
     pictures = {folder / f"{name}.png": figure for name, figure in figures(found, dataset).items()}
     for path, figure in pictures.items():
         save_figure(figure, path)
@@ -60,13 +61,14 @@ def write(found: Study, dataset: str, folder: Path) -> list[Path]:
 def figures(found: Study, dataset: str) -> dict[str, Figure]:
     """The pictures, by name."""
     members, average = found.members, found.average
+    names = _brief(members.names)
     count, images = len(members.names), f"{len(members.targets):,} test images"
     what = f"{dataset}, average of {count} networks"
     before, after = (score(p, members.targets).ece for p in (average, found.calibrated))
     curves = [
         (f"average of {count}", risk_coverage(average, members.targets)),
         (f"the same, temperature {found.temperature:.2f}", risk_coverage(found.calibrated, members.targets)),
-        (_brief(members.names[found.best]), risk_coverage(members.test[found.best], members.targets)),
+        (names[found.best], risk_coverage(members.test[found.best], members.targets)),
     ]
     ranked = np.argsort(-found.hits.mean(1), kind="stable")
     return {
@@ -74,7 +76,7 @@ def figures(found: Study, dataset: str) -> dict[str, Figure]:
             by_number(members.test, members.targets), in_order(found), f"{dataset}: what members add", images
         ),
         "pairs": pairs_figure(
-            [f"{_brief(members.names[i])}: {found.hits[i].mean():.1%}" for i in ranked],
+            [f"{names[i]}: {found.hits[i].mean():.1%}" for i in ranked],
             _adjusted(found)[np.ix_(ranked, ranked)],
             disagreement(members.test[ranked].argmax(2)),
             f"{dataset}: members in pairs",
@@ -86,10 +88,10 @@ def figures(found: Study, dataset: str) -> dict[str, Figure]:
             members.targets,
             (f"as averaged: ECE {before:.3f}", f"temperature {found.temperature:.2f}: ECE {after:.3f}"),
             f"{what}: does it mean what it says?",
-            f"{images} in 15 bins of confidence; the temperature was fitted on validation",
+            f"{images} in {BINS} bins of confidence; the temperature was fitted on validation",
         ),
         "risk_coverage": risk_coverage_figure(
-            curves, f"{what}: error if it may abstain", f"{images}, the most confident first"
+            curves, f"{dataset}: error of what may abstain", f"{images}, the most confident first"
         ),
     }
 
@@ -104,9 +106,10 @@ def _adjusted(found: Study) -> np.ndarray:
     return p_values
 
 
-def _brief(run: str) -> str:
-    """A run's name without its date; the time keeps seeds apart."""
-    return re.sub(r"_20\d{6}_(\d{6})$", r" \1", run)
+def _brief(runs: Sequence[str]) -> list[str]:
+    """The runs' names without date and time, but for those that would be called alike."""
+    cut = [re.sub(r"_20\d{6}_\d{6}$", "", run) for run in runs]
+    return [run if cut.count(short) > 1 else short for run, short in zip(runs, cut, strict=True)]
 
 
 if __name__ == "__main__":

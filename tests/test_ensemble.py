@@ -156,7 +156,18 @@ def test_greedy_refuses_test_predictions_under_the_name_of_validation(folder, re
     for name in ("good", "fair", "lucky"):
         (results / f"{name}.val.npz").write_bytes((results / f"{name}.test.npz").read_bytes())
     message = refused(folder, "--select", "greedy")
-    assert message == "saved/results/fair.val.npz: holds predictions for 'test'; only 'val' chooses members"
+    assert message == "saved/results/fair.val.npz: holds predictions for 'test'; expected 'val'"
+
+
+def test_no_network_counts_twice(folder, refused):
+    results = folder / "saved" / "results"
+    save_predictions(combine([drawn(0), drawn(1)], ["a", "b"]), results / "both.test.npz")
+    told = refused(folder, results / "good.test.npz", results / "both.test.npz")
+    assert told == "both: is an average itself; name its members"
+    for name, seed in (("one", 5), ("other", 6)):  # one checkpoint, dumped twice, with other views
+        save_predictions(drawn(seed, run="r", checkpoint=name), results / f"{name}.test.npz")
+    told = refused(folder, results / "one.test.npz", results / "other.test.npz")
+    assert told == "other: the same network as one (run r); each member counts once"
 
 
 def test_greedy_needs_no_particular_order_of_images():

@@ -13,7 +13,10 @@ from conftest import ROOT
 
 import make_results
 from utils.config import load_config
+from utils.ensemble import load_runs, table
 from utils.errors import UserError
+from utils.files import csv_bytes
+from utils.markdown import MIXED_ENSEMBLE, best_average, mixed_average
 from utils.predictions import Predictions, combine, load_predictions
 from utils.splits import load_splits
 from utils.splits.split_file import split_file_hash, split_table
@@ -95,6 +98,11 @@ def test_committed_averages_are_those_of_their_members(path: Path) -> None:
     average = combine(members, kept.meta["members"])
     np.testing.assert_array_equal(kept.logits, average.logits)
     assert dict(kept.meta) == json.loads(json.dumps({**average.meta, "selection": kept.meta["selection"]}))
+    runs = load_runs(path.parent)
+    wanted = mixed_average(runs) if path.name.startswith(MIXED_ENSEMBLE) else best_average(runs)[1]
+    assert wanted is not None and kept.meta["members"] == wanted.meta["members"]  # those that the README names
+    rows = table(members, kept.meta["members"], average)
+    assert path.with_suffix(".csv").read_bytes() == csv_bytes(rows)
     known = {member.meta.get("splits") for member in members}
     assert {kept.meta.get("splits")} == known and len(known) == 1
 

@@ -1,12 +1,14 @@
 """Ways to make an ensemble, how members differ, and FER+: figures that can be worked out by hand."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from utils.agreement import dual_scores, human_agreement, load_votes, save_votes
 from utils.datasets.ferplus import Votes
+from utils.ensemble import load_runs
 from utils.errors import UserError
 from utils.predictions import Predictions, save_predictions, softmax
 from utils.study import pair_table, reached_text, study, study_text
@@ -149,6 +151,32 @@ def test_the_program_writes_tables_and_pictures(tmp_path, pairs, capsys):
     (tmp_path / "fair.test.npz").unlink()
     with pytest.raises(UserError, match="an ensemble has two or more"):
         main([str(tmp_path)])
+
+
+def test_what_has_seen_the_test_part_fits_nothing(tmp_path, pairs):
+    (val, test), (other_val, other_test) = pairs[:2]
+    save_predictions(test, tmp_path / "good.test.npz")
+    for wrong, why in (
+        (test, "holds predictions for 'test'; expected 'val'"),
+        (other_val, "not of the network of good.test.npz .run r1 and r0."),
+        (replace(val, meta={**val.meta, "checkpoint": "x"}), "checkpoint x and None"),
+        (replace(val, classes=("c", "b", "a")), "not of the network"),
+    ):
+        save_predictions(wrong, tmp_path / "good.val.npz")
+        with pytest.raises(UserError, match=why):
+            load_runs(tmp_path)
+    folds = [replace(one, meta={**one.meta, "fold_of": dict.fromkeys(one.ids, 0)}) for one in (test, other_test)]
+    with pytest.raises(UserError, match="good: pooled from folds"):
+        study([val, other_val], folds, ["good", "fair"])
+    few = [one.part(np.argsort(one.ids)[:4]) for one in (val, other_val)]
+    with pytest.raises(UserError, match="4 validation images; stacking needs 5"):
+        study(few, [test, other_test], ["good", "fair"])
+
+
+def test_a_copy_that_one_member_has_seen_the_average_has_seen(pairs):
+    (val, test), (other_val, other_test) = pairs[:2]
+    none = replace(test, meta={**test.meta, "copies_in_train": []})
+    assert study([val, other_val], [none, other_test], ["good", "fair"]).copies == [f"test/{i:05d}" for i in range(5)]
 
 
 def test_the_text_says_what_was_found(pairs):

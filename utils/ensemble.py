@@ -1,16 +1,18 @@
 """Ensembles from dumps: which members, and what each of them and their average is worth."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from utils.errors import UserError
+from utils.files import csv_bytes, write_atomically
 from utils.metrics import mcnemar, score
 from utils.pooling import spread
-from utils.predictions import Predictions, combine, load_predictions
+from utils.predictions import Predictions, combine, load_predictions, save_predictions
 from utils.report import judge, without_copies
 
 ENSEMBLE = "ensemble"
@@ -79,6 +81,37 @@ def table(members: Sequence[Predictions], names: Sequence[str], ensemble: Predic
     return rows
 
 
+def write_ensemble(
+    members: Sequence[Predictions],
+    names: Sequence[str],
+    ensemble: Predictions,
+    selection: Mapping[str, str],
+    stem: Path,
+    *,
+    half: bool = False,
+) -> list[dict[str, Any]]:
+    """Write an average's dump and `table`, STEM.npz and STEM.csv.
+
+    Args:
+        members: all candidates, averaged or not; names: what to call them.
+        ensemble: what `combine` made of some of them.
+        selection: which ``members``, and what ``split`` chose them.
+        stem: the two files without their endings.
+        half: round the dump to float16.
+
+    Returns:
+        The rows of the table.
+
+    Raises:
+        MachineError: a file cannot be written.
+    """
+    rows = table(members, names, ensemble)
+    dump = replace(ensemble, meta={**ensemble.meta, "selection": dict(selection)})
+    save_predictions(dump, stem.with_name(stem.name + ".npz"), half=half)
+    write_atomically(stem.with_name(stem.name + ".csv"), csv_bytes(rows))
+    return rows
+
+
 def in_order_of(ids: Sequence[str], predictions: Predictions) -> Predictions:
     """``predictions`` with its images in the order of ``ids``, which must be the same images."""
     place = {identity: index for index, identity in enumerate(predictions.ids)}
@@ -92,22 +125,66 @@ def in_part(ids: Sequence[str], part: Sequence[str]) -> np.ndarray:
 
 
 def load_runs(folder: Path) -> dict[str, tuple[Predictions, Predictions]]:
-    """(validation, test) dumps of every run in ``folder``, by name, best on validation first.
+    """(validation, test) dumps of every run in ``folder``, by name, best on validation first; averages are passed over.
 
     Raises:
-        UserError: there are none, or one without the other.
+        UserError: there are none, one without the other, or two that are not of one network.
     """
     runs = {}
     for path in sorted(folder.glob("*.test.npz")):
         test = load_predictions(path)
-        if test.meta["run"] != ENSEMBLE:
-            runs[path.name.removesuffix(".test.npz")] = (
-                load_predictions(path.with_name(path.name.replace(".test.", ".val."))),
-                test,
-            )
+        if test.meta.get("run") != ENSEMBLE:
+            runs[path.name.removesuffix(".test.npz")] = (load_validation(path, test), test)
     if not runs:
         raise UserError(f"{folder}: no dumps *.test.npz")
     return dict(sorted(runs.items(), key=lambda item: -_validation_accuracy(item[1][0])))
+
+
+def load_validation(path: Path, test: Predictions) -> Predictions:
+    """The validation dump that lies beside ``path``, the test dump ``test``.
+
+    Raises:
+        UserError: it is not there, or is of another part or another network: what was fitted on it would not be honest.
+    """
+    other = path.with_name(path.name.removesuffix(".test.npz") + ".val.npz")
+    if not path.name.endswith(".test.npz") or not other.is_file():
+        raise UserError(f"{path}: no validation dump {other.name} beside it; python gen_results.py --split val")
+    validation = load_predictions(other)
+    for file, dump, split in ((path, test, "test"), (other, validation, "val")):
+        if dump.meta.get("split") != split:
+            raise UserError(f"{file}: holds predictions for '{dump.meta.get('split')}'; expected '{split}'")
+    for what, one, another in (
+        ("run", validation.meta.get("run"), test.meta.get("run")),
+        ("checkpoint", validation.meta.get("checkpoint"), test.meta.get("checkpoint")),
+        ("classes", validation.classes, test.classes),
+    ):
+        if one != another:
+            raise UserError(f"{other}: is not of the network of {path.name} ({what} {one} and {another})")
+    return validation
+
+
+def refuse_folds(members: Sequence[Predictions], names: Sequence[str]) -> None:
+    """Who chooses or weighs members must not have seen the test images, and of folds each validates what another tests.
+
+    Raises:
+        UserError: a member was pooled from folds.
+    """
+    for member, name in zip(members, names, strict=True):
+        if "fold_of" in member.meta:
+            raise UserError(
+                f"{name}: pooled from folds, whose validation images are other folds' test images; average all members"
+            )
+
+
+def refuse_averages(members: Sequence[Predictions], names: Sequence[str]) -> None:
+    """Of several members none may be an average, which would weigh its own members otherwise than the others.
+
+    Raises:
+        UserError: one is.
+    """
+    for member, name in zip(members, names, strict=True):
+        if len(members) > 1 and member.meta.get("run") == ENSEMBLE:
+            raise UserError(f"{name}: is an average itself; name its members")
 
 
 def _validation_accuracy(validation: Predictions) -> float:

@@ -1,14 +1,16 @@
 """Reading files that may be anything, and writing files so that a kill at any instant loses nothing."""
 
 import contextlib
+import csv
 import glob
 import hashlib
+import io
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from utils.errors import MachineError, UserError
 
@@ -94,6 +96,15 @@ def sha256_of(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def csv_bytes(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """A table, at least one row, as a CSV file; floats with six digits."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: f"{v:.6f}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+    return text.getvalue().encode()
 
 
 def write_atomically(path: Path, *parts: bytes | memoryview) -> None:

@@ -22,6 +22,8 @@ from utils.transfer import NONE
 
 PROGRAMS = {"jaffe": "main_jaffe.py", "ckplus": "main_ck.py"}  # the others are main_fer.py's
 
+MIXED_ENSEMBLE = "ensemble_random"  # the average of networks that have seen the test part's people
+
 Runs = Mapping[str, tuple[Predictions, Predictions]]
 
 
@@ -38,7 +40,7 @@ def results_text(runs: Runs, folder: str, configs: Path) -> str:
     apart = honest(runs)
     ordered = [runs[name][1] for name in (*apart, *(n for n in runs if n not in apart))]
     commands = [command_of(test.meta["config"], configs) for test in ordered]
-    for average, named in ((best_average(runs)[1], ""), (mixed_average(runs), " --name ensemble_random")):
+    for average, named in ((best_average(runs)[1], ""), (mixed_average(runs), f" --name {MIXED_ENSEMBLE}")):
         if average is not None and "members" in average.meta:
             dumps = " ".join(f"{folder}/{name}.test.npz" for name in average.meta["members"])
             commands.append(f"python gen_ensemble.py {dumps} --out {folder}{named}")

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+BINS = 15  # of confidence, in calibration error and its picture
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -98,7 +100,7 @@ def macro_f1(matrix: np.ndarray) -> float:
     return float(np.nanmean(class_f1(matrix)))
 
 
-def expected_calibration_error(probabilities: np.ndarray, targets: np.ndarray, bins: int = 15) -> float:
+def expected_calibration_error(probabilities: np.ndarray, targets: np.ndarray, bins: int = BINS) -> float:
     """Mean distance of confidence and accuracy over equal-width bins (Guo et al., ICML 2017)."""
     confidence = probabilities.max(1)
     hit = probabilities.argmax(1) == targets

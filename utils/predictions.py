@@ -156,18 +156,27 @@ def combine(members: Sequence[Predictions], names: Sequence[str]) -> Predictions
     """
     joined = [_joined(members[0], m, names[0], n) for m, n in zip(members, names, strict=True)]
     seen: dict[str, str] = {}
+    runs: dict[str, str] = {}
     for member, name in zip(members, names, strict=True):
         identity = hashlib.sha256(member.logits[:, np.argsort(member.ids)].tobytes()).hexdigest()
         if identity in seen:
             raise UserError(f"{name}: the same predictions as {seen[identity]}; each member counts once")
         seen[identity] = name
+        if (run := member.meta.get("run")) and member.meta.get("checkpoint"):
+            if run in runs:
+                raise UserError(f"{name}: the same network as {runs[run]} (run {run}); each member counts once")
+            runs[run] = name
     mean = np.mean([member.probabilities() for member in joined], axis=0)
     first = members[0]
-    kept = ["scores", "dataset", "split", "protocol", "data", "copies_in_train", "subjects"]
+    kept = ["scores", "dataset", "split", "protocol", "data", "subjects"]
     for key in ("fold_of", "splits"):
         if all(member.meta.get(key) == first.meta.get(key) for member in members):
             kept.append(key)
     meta = {key: first.meta[key] for key in kept if key in first.meta}
+    if any("copies_in_train" in member.meta for member in members):  # a copy that one has seen, the average has seen
+        meta["copies_in_train"] = list(
+            dict.fromkeys(identity for member in members for identity in member.meta.get("copies_in_train", ()))
+        )
     if all("config" in member.meta for member in members):
         meta["networks"] = [{key: member.meta.get(key) for key in ("config", "origin", "views")} for member in members]
     meta |= {"run": "ensemble", "members": list(names), "views": [len(member.logits) for member in members]}

@@ -1,8 +1,6 @@
 """What an ensemble is worth, and in which ways it could have been made: everything from the members' dumps."""
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +8,14 @@ import numpy as np
 
 from utils.agreement import dual_scores, human_agreement
 from utils.calibration import at_temperature, fit_temperature
-from utils.datasets.ferplus import Votes
-from utils.ensemble import greedy
+from utils.datasets.ferplus import DROPPED, Votes, ferplus_majority
+from utils.ensemble import greedy, refuse_folds
+from utils.errors import UserError
 from utils.metrics import Scores, mcnemar, score, wilson
-from utils.predictions import Predictions
+from utils.predictions import Predictions, combine
 from utils.variants import (
+    AVERAGE,
+    FOLDS,
     Members,
     Variant,
     by_number,
@@ -75,10 +76,13 @@ def study(validation: Sequence[Predictions], test: Sequence[Predictions], names:
     """Fit on validation, judge on test.
 
     Raises:
-        UserError: dumps that do not belong together.
+        UserError: dumps that do not belong together, runs of folds, or fewer validation images than stacking deals out.
     """
+    refuse_folds(test, names)
     members, order = members_of(validation, test, names), greedy(validation, names)
-    copies = sorted(set(test[0].meta.get("copies_in_train") or ()))
+    if len(members.validation_targets) < FOLDS:
+        raise UserError(f"{len(members.validation_targets)} validation images; stacking needs {FOLDS} or more")
+    copies = sorted(combine(test, names).meta.get("copies_in_train", ()))
     best = int((members.validation.argmax(2) == members.validation_targets).mean(1).argmax())
     ways = variants(members, order)
     hits = [way.test.argmax(1) == members.targets for way in ways]
@@ -141,15 +145,6 @@ def variant_table(found: Study) -> list[dict[str, Any]]:
         }
         for row in found.rows
     ]
-
-
-def as_csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """A table as a CSV file."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: f"{v:.6f}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
-    return text.getvalue().encode()
 
 
 def study_text(found: Study, votes: Votes | None) -> str:
@@ -232,14 +227,15 @@ def _belief_lines(found: Study) -> list[str]:
 def _dual_lines(found: Study, votes: Votes) -> list[str]:
     test = set(found.members.ids)
     own = np.array([identity in test for identity in votes.ids])
-    on_test = Votes(votes.counts[own], [identity for identity in votes.ids if identity in test])
+    own &= ferplus_majority(votes, "plurality") != DROPPED  # the images of the row beside which it is held
+    on_test = Votes(votes.counts[own], list(np.array(votes.ids)[own]))
     agreement = human_agreement(on_test)
     best = found.members.names[found.best]
+    judged = {f"`{best}`": found.members.test[found.best]}
+    judged |= {row.variant.name: row.variant.test for row in found.rows[:2]}  # of all, and of those chosen greedily
     scored = {
-        f"`{best}`": dual_scores(
-            found.members.test[found.best], found.members.targets, found.members.ids, votes, found.copies
-        ),
-        "average of all": dual_scores(found.average, found.members.targets, found.members.ids, votes, found.copies),
+        name: dual_scores(probabilities, found.members.targets, found.members.ids, votes, found.copies)
+        for name, probabilities in judged.items()
     }
     lines = ["| judged by | images | " + " | ".join(scored) + " |", "|---|---|" + "---|" * len(scored)]
     for rows in zip(*scored.values(), strict=True):
@@ -248,7 +244,7 @@ def _dual_lines(found: Study, votes: Votes) -> list[str]:
             low, high = wilson(one.correct, one.images)
             cells.append(f"{one.correct / one.images:.2%} [{100 * low:.1f}, {100 * high:.1f}]")
         lines.append(f"| {rows[0].what} | {rows[0].images:,} | " + " | ".join(cells) + " |")
-    plurality = scored["average of all"][1]
+    plurality = scored[AVERAGE][1]
     own_share = plurality.correct / plurality.images
     return [
         *lines,

@@ -1,6 +1,8 @@
 """Ways to make one prediction of many members', fitted on validation alone, and how much the members differ."""
 
-from collections.abc import Callable, Sequence
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -189,11 +191,11 @@ def error_correlation(hits: np.ndarray) -> np.ndarray:
 
 
 def by_number(probabilities: np.ndarray, targets: np.ndarray, draws: int = 200) -> np.ndarray:
-    """Accuracy of averages of 1 to M members, drawn at random.
+    """Accuracy of averages of 1 to M members, over the choices of so many.
 
     Args:
         probabilities: float [M, N, C]; targets: int [N].
-        draws: how many sets of each size, with fixed seed; all sets where there are fewer.
+        draws: how many sets of each size, drawn with a fixed seed; all sets where there are no more than that.
 
     Returns:
         float64 [M, 3]: mean, 5 % and 95 % quantile for each size.
@@ -201,8 +203,10 @@ def by_number(probabilities: np.ndarray, targets: np.ndarray, draws: int = 200) 
     random, count = np.random.default_rng(0), len(probabilities)
     rows = []
     for size in range(1, count + 1):
-        sets = {tuple(sorted(random.choice(count, size, replace=False).tolist())) for _ in range(draws)}
-        found = [(probabilities[list(chosen)].mean(0).argmax(1) == targets).mean() for chosen in sorted(sets)]
+        sets: Iterable[Sequence[int]] = itertools.combinations(range(count), size)
+        if math.comb(count, size) > draws:
+            sets = [random.choice(count, size, replace=False).tolist() for _ in range(draws)]
+        found = [(probabilities[list(chosen)].mean(0).argmax(1) == targets).mean() for chosen in sets]
         rows.append([np.mean(found), *np.quantile(found, [0.05, 0.95])])
     return np.array(rows)
 
