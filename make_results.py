@@ -9,23 +9,26 @@ from benchmarks.page import page_text
 from benchmarks.pictures import pictures_text
 from benchmarks.points import read_points, record_text
 from benchmarks.preparing import large_sets_text
-from benchmarks.small_networks import Speed
+from benchmarks.small_networks import Speed, peer_name
 from benchmarks.table import read_rows, speed_text
 from utils.ablation import ablation_text, rows_of
 from utils.agreement import load_votes
-from utils.card import card_text, read_table
+from utils.card import before_and_after, card_text, read_table
 from utils.cli import Parser, run_cli
 from utils.ensemble import ENSEMBLE, load_runs, write_ensemble
 from utils.errors import UserError
 from utils.files import read_small_text, write_atomically
 from utils.labels import TITLES
 from utils.markdown import MIXED_ENSEMBLE, Runs, best_average, inflations, mixed_average, results_text
+from utils.metrics import score
 from utils.pooling import spread, spread_text
 from utils.predictions import load_predictions
 from utils.report import confusion
+from utils.shipped import SUFFIX, taken_up
 from utils.splits.protocols import caution
 from utils.study import Study, reached_text, study, study_text
 from Visualization.curves import MOST_RUNS
+from Visualization.ensembles import reliability_figure
 from Visualization.figures import confusion_matrix_figure
 from Visualization.gen_curves import draw as draw_curves
 from Visualization.gen_curves import training_of
@@ -59,6 +62,8 @@ def main() -> None:
             runs, folder = load_runs(ROOT / "results" / name), ROOT / "results" / name
             write_averages(runs, folder)
             draw(runs, folder)
+        for weights in shipped():
+            draw_calibration(weights)
         write_study(study_of(FER2013), TITLES[FER2013], ROOT / "results" / FER2013)
         trainings = [training_of(path) for path in sorted((ROOT / "results" / FER2013).glob("*.metrics.csv"))]
         for first in range(0, len(trainings), MOST_RUNS):
@@ -84,8 +89,13 @@ def texts() -> dict[Path, dict[str, str]]:
     changes = sorted((ROOT / "configs" / "ablation").glob("*.json"))
     if rows := rows_of(changes, [], results / "ablation"):
         readme["ablation"] = ablation_text(rows)
-    cards = {weights.stem: card_of(weights.stem) for weights in sorted((ROOT / SHIPPED).glob("*.safetensors"))}
+    cards = {weights.stem: card_of(weights.stem) for weights in shipped()}
     return {ROOT / "README.md": readme} | ({ROOT / SHIPPED / "README.md": cards} if cards else {})
+
+
+def shipped() -> list[Path]:
+    """The files of the networks that come with the package."""
+    return sorted((ROOT / SHIPPED).glob(f"*{SUFFIX}"))
 
 
 def card_of(name: str) -> str:
@@ -96,9 +106,9 @@ def card_of(name: str) -> str:
         results / "pretrained" / f"{name}.test.robustness.csv", ("corruption", "strength", "meaning", "accuracy")
     )
     tests = sorted((ROOT / PEERS).glob("*.test.npz"))
-    peers = [(path.name.split(".")[0], load_predictions(path)) for path in tests]
+    peers = [(peer_name(dump.meta["source"]), dump) for dump in map(load_predictions, tests)]
     speeds = read_table(results / "bench" / "small_networks.csv", [field.name for field in fields(Speed)])
-    return card_text(validation, test, robustness, peers, speeds)
+    return card_text(validation, test, robustness, peers, speeds, taken_up(ROOT / SHIPPED / f"{name}{SUFFIX}"))
 
 
 def measured_speed(table: Path) -> str:
@@ -165,6 +175,21 @@ def draw(runs: Runs, folder: Path) -> None:
         save_figure(person_accuracy_figure(found.persons, title, words), folder / "persons.png")
     if rows := inflations(runs):
         save_figure(inflation_figure(rows, TITLES[test.meta["dataset"]]), folder / "inflation.png")
+
+
+def draw_calibration(weights: Path) -> None:
+    """Whether a network that comes with the package means what it says, before its temperature and after."""
+    path = ROOT / "results" / "pretrained" / f"{weights.stem}.test.npz"
+    test, temperature = load_predictions(path), taken_up(weights)
+    before, after = before_and_after(test, temperature)
+    names = (
+        f"as trained: ECE {score(before, test.targets).ece:.3f}",
+        f"temperature {temperature:.2f}: ECE {score(after, test.targets).ece:.3f}",
+    )
+    title = f"{weights.stem}: does it mean what it says?"
+    words = f"FER2013, {len(test.targets):,} test images, one view; the temperature was fitted on validation"
+    figure = reliability_figure(before, after, test.targets, names, title, words)
+    save_figure(figure, path.with_name(f"{weights.stem}.reliability.png"))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from utils.errors import UserError
 from utils.inference import Recognizer
 from utils.metrics import score
 from utils.predictions import Predictions, save_predictions, softmax
+from utils.runtime import environment
 from utils.splits import Split, load_splits
 
 FACES, BATCH, ROUNDS, SINGLES = 1024, 256, 7, 60
@@ -32,14 +33,18 @@ SHIPPED = Path(__file__).resolve().parent.parent / "models" / "pretrained"
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast one network is on one core: faces a second in batches of `BATCH`, and milliseconds for one face."""
+    """One network on one core: its accuracies on the test part, faces a second in batches of `BATCH`, and milliseconds
+    for one face."""
 
     name: str
     precision: str
+    accuracy: float
+    balanced_accuracy: float
     parameters: int
     megabytes: float
     faces_per_second: float
     milliseconds: float
+    processor: str
 
 
 @dataclass(frozen=True)
@@ -74,18 +79,24 @@ def main() -> None:
     for path in arguments.weights or sorted(SHIPPED.glob("*.safetensors")):
         networks += [_ours(path, precision) for precision in ("fp32", "bf16")]
     test = split.parts()["test"]
-    speeds = measure(networks, np.asarray(test.images[:FACES]))
+    speeds = measure(networks, np.asarray(test.images), test.labels)
     write_speeds(speeds, arguments.table)
-    for network, speed in zip(networks, speeds, strict=True):
-        found = score(network.judge(np.asarray(test.images)), test.labels)
+    for speed in speeds:
         print(
-            f"{speed.name} {speed.precision}: test {found.accuracy:.2%}, balanced {found.balanced_accuracy:.2%}, "
+            f"{speed.name} {speed.precision}: test {speed.accuracy:.2%}, balanced {speed.balanced_accuracy:.2%}, "
             f"{speed.faces_per_second:.0f} faces/s, {speed.milliseconds:.2f} ms for one"
         )
 
 
-def measure(networks: Sequence[Network], images: np.ndarray) -> list[Speed]:
-    """All networks in turn, several rounds, so that a slower minute hits all of them; medians."""
+def measure(networks: Sequence[Network], faces: np.ndarray, labels: np.ndarray) -> list[Speed]:
+    """All networks in turn, several rounds over the first `FACES` faces, so that a slower minute hits all of them;
+    medians. Accuracy counts all faces.
+
+    Args:
+        networks: what is measured.
+        faces: uint8 [N, 48, 48]; labels: int [N].
+    """
+    images = faces[:FACES]
     for network in networks:
         network.judge(images[:BATCH])
         network.judge(images[:1])
@@ -101,9 +112,20 @@ def measure(networks: Sequence[Network], images: np.ndarray) -> list[Speed]:
                 begun = time.perf_counter()
                 network.judge(images[face % len(images)][None])
                 single[index].append(1000 * (time.perf_counter() - begun))
+    judged = [score(network.judge(faces), labels) for network in networks]
     return [
-        Speed(n.name, n.precision, n.parameters, n.megabytes, median(fast), median(slow))
-        for n, fast, slow in zip(networks, many, single, strict=True)
+        Speed(
+            n.name,
+            n.precision,
+            found.accuracy,
+            found.balanced_accuracy,
+            n.parameters,
+            n.megabytes,
+            median(fast),
+            median(slow),
+            str(environment()["processor"]),
+        )
+        for n, fast, slow, found in zip(networks, many, single, judged, strict=True)
     ]
 
 
@@ -126,13 +148,23 @@ def dump_of(model: torch.nn.Module, wheel: Path, split: Split, part: str) -> Pre
 
 def write_speeds(speeds: Sequence[Speed], path: Path) -> None:
     """The table as CSV."""
-    write_records(speeds, path, ".2f")
+    write_records(speeds, path, ".6g")
+
+
+def peer_name(wheel: str) -> str:
+    """What to call the network within a wheel of that file name."""
+    return f"mini-Xception ({'-'.join(wheel.split('-')[:2])})"
 
 
 def _theirs(model: torch.nn.Module, wheel: Path) -> Network:
     size = len(stored_in(wheel)) / 1e6
-    name = f"mini-Xception ({'-'.join(wheel.name.split('-')[:2])})"
-    return Network(name, "fp32", count_parameters(model), size, lambda images: softmax(logits_of(model, images))[0])
+    return Network(
+        peer_name(wheel.name),
+        "fp32",
+        count_parameters(model),
+        size,
+        lambda images: softmax(logits_of(model, images))[0],
+    )
 
 
 def _ours(path: Path, precision: str) -> Network:

@@ -85,8 +85,11 @@ def test_speed_is_that_of_all_faces_and_of_one(monkeypatch, tmp_path):
         time.sleep(0.01)
         return np.zeros((len(images), 7))
 
-    (speed,) = measure([Network("slow", "fp32", 5, 0.1, slow)], np.zeros((300, 48, 48), np.uint8))
-    assert calls == [256, 1, 256, 44, 1, 1, 1]  # two to warm up
+    monkeypatch.setattr(small_networks, "FACES", 300)
+    faces, labels = np.zeros((400, 48, 48), np.uint8), np.repeat([0, 3], [100, 300])
+    (speed,) = measure([Network("slow", "fp32", 5, 0.1, slow)], faces, labels)
+    assert calls == [256, 1, 256, 44, 1, 1, 1, 400]  # two to warm up, the last for accuracy
+    assert speed.accuracy == 0.25  # among equal probabilities the first class is named
     assert 0 < speed.faces_per_second <= 300 / 0.02 and speed.milliseconds >= 10
     write_speeds([speed], tmp_path / "a" / "speed.csv")
     assert (tmp_path / "a" / "speed.csv").read_text().splitlines()[0] == ",".join(f.name for f in fields(Speed))

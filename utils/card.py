@@ -5,9 +5,12 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from utils.calibration import at_temperature
 from utils.errors import UserError
 from utils.files import read_small_text
-from utils.metrics import Scores, confusion_matrix, wilson
+from utils.metrics import Scores, confusion_matrix, score, wilson
 from utils.predictions import Predictions
 from utils.report import judge
 
@@ -32,6 +35,7 @@ def card_text(
     robustness: Sequence[Row],
     others: Sequence[tuple[str, Predictions]],
     speeds: Sequence[Row],
+    temperature: float,
 ) -> str:
     """The tables of a card.
 
@@ -40,17 +44,25 @@ def card_text(
         robustness: what `Visualization/gen_robustness.py` writes.
         others: the dumps, for the same test images, of networks that it is held against, by what they are called.
         speeds: what `benchmarks.small_networks` writes.
+        temperature: what the logits of the dumps have been divided by already.
     """
     return "\n\n".join(
         "\n".join(lines)
         for lines in (
             _accuracy_lines(validation, test),
+            _calibration_lines(test, temperature),
             _recall_lines(test),
             _robustness_lines(robustness),
             _beside_lines(test, others),
             _speed_lines(speeds),
         )
     )
+
+
+def before_and_after(test: Predictions, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+    """float64 [N, C] twice: probabilities of the clean view as they were before ``temperature``, and as they are."""
+    after = test.probabilities(1)
+    return at_temperature(after, 1 / temperature), after
 
 
 def _accuracy_lines(validation: Predictions, test: Predictions) -> list[str]:
@@ -62,6 +74,14 @@ def _accuracy_lines(validation: Predictions, test: Predictions) -> list[str]:
             part = f"{name}, without copies of training images" if key.endswith("no copies") else name
             lines.append(f"| {part} | {views} | {s.images:,} | {_figures(s)} | {s.loss:.3f} |")
     return lines
+
+
+def _calibration_lines(test: Predictions, temperature: float) -> list[str]:
+    before, after = (score(p, test.targets) for p in before_and_after(test, temperature))
+    return [
+        f"The temperature, {temperature:.3f}, was fitted on validation with one view: on test it brings the ECE from "
+        f"{before.ece:.3f} to {after.ece:.3f} and the log loss from {before.loss:.3f} to {after.loss:.3f}."
+    ]
 
 
 def _recall_lines(test: Predictions) -> list[str]:
@@ -100,13 +120,15 @@ def _beside_lines(test: Predictions, others: Sequence[tuple[str, Predictions]]) 
 
 def _speed_lines(rows: Sequence[Row]) -> list[str]:
     lines = [
-        "| on one core | arithmetic | parameters | file | faces/s, batches of 256 | one face |",
-        "|---|---|---|---|---|---|",
+        f"| one view, one core, {rows[0]['processor']} | arithmetic | accuracy on test | balanced "
+        "| faces/s, batches of 256 | one face | parameters | file |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        cells = (f"{int(row['parameters']):,}", f"{float(row['megabytes']):.1f} MB")
+        shares = " | ".join(f"{float(row[key]):.2%}" for key in ("accuracy", "balanced_accuracy"))
         fast, slow = f"{float(row['faces_per_second']):,.0f}", f"{float(row['milliseconds']):.1f} ms"
-        lines.append(f"| {row['name']} | {row['precision']} | {' | '.join(cells)} | {fast} | {slow} |")
+        size = f"{int(row['parameters']):,} | {float(row['megabytes']):.1f} MB"
+        lines.append(f"| {row['name']} | {row['precision']} | {shares} | {fast} | {slow} | {size} |")
     return lines
 
 

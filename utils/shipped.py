@@ -70,6 +70,11 @@ def is_shipped(path: Path) -> bool:
         return False
 
 
+def taken_up(path: Path) -> float:
+    """The temperature that a network's weights have taken up already; 1 where `shipped_bytes` did not make the file."""
+    return json.loads(read_note(path)["told"])["temperature"] if is_shipped(path) else 1.0
+
+
 def shipped_bytes(checkpoint: Checkpoint, temperature: float) -> bytes:
     """The file: matrices and kernels as float16, all else as it is; settings and past as JSON in its header.
 

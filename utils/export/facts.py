@@ -1,13 +1,11 @@
 """What must be known of a network wherever it runs: classes, how faces are shown to it, what its answers are worth."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from models.weight_files import read_note
 from utils.config import Config
 from utils.datasets.faces import Split
 from utils.datasets.fer2013 import EYES, MOUTH
@@ -16,7 +14,7 @@ from utils.errors import UserError
 from utils.inference import Recognizer
 from utils.metrics import score
 from utils.predictions import Predictions, softmax
-from utils.shipped import is_shipped
+from utils.shipped import taken_up
 from utils.splits import load_splits
 from utils.trust import Trust
 
@@ -60,7 +58,7 @@ def facts_of(
         "image_size": config.image_size,
         "channels": config.in_channels,
         "normalize": config.normalize,
-        "temperature_applied": trust.temperature * _taken_up(recognizer),
+        "temperature_applied": trust.temperature * taken_up(recognizer.path),
         "unsure_below": trust.unsure_below,
         "crop": _crop(config),
         "cam": maps_at and list(maps_at),
@@ -69,11 +67,6 @@ def facts_of(
         "accuracy": accuracy,
         "checkpoint": recognizer.hash,
     }
-
-
-def _taken_up(recognizer: Recognizer) -> float:
-    """The temperature that a network's weights have taken up already."""
-    return json.loads(read_note(recognizer.path)["told"])["temperature"] if is_shipped(recognizer.path) else 1.0
 
 
 def _crop(config: Config) -> dict[str, Any]:
