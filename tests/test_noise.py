@@ -82,8 +82,8 @@ def test_only_the_training_part_is_corrected(data, corrections):  # noqa: F811
 @pytest.mark.parametrize(
     ("identity", "change", "told"),
     [
-        ("test/00001", {}, 'image "test/00001" is of test part; only train is corrected'),
-        ("train/99999", {}, 'image "train/99999" is of no part'),
+        ("test/00001", {}, 'image "test/00001" is of test; only train is corrected'),
+        ("train/99999", {}, 'image "train/99999" is not here'),
         ("train/00008", {"pixels": "00"}, "train/00008: other pixels"),
         ("train/00008", {"label": "sad"}, "the file corrects sad"),
         ("train/00008", {"becomes": "joy"}, "becomes joy; expected one of angry"),

@@ -78,8 +78,8 @@ def corrected(split: Split, path: Path) -> Split:
     rows = {}
     for identity in [identity for identity in corrections if identity not in aside]:
         if identity not in place:
-            where = next((name for name, part in split.parts().items() if identity in part.ids), "no")
-            raise UserError(f"{path}: image {json.dumps(identity)[:60]} is of {where} part; only train is corrected")
+            where = next((f"of {name}" for name, part in split.parts().items() if identity in part.ids), "not here")
+            raise UserError(f"{path}: image {json.dumps(identity)[:60]} is {where}; only train is corrected")
         rows[identity] = place[identity]
     labels, kept = train.labels.copy(), np.ones(len(train), dtype=bool)
     digests = image_hashes(train.images[row] for row in rows.values())
