@@ -32,6 +32,7 @@ from Visualization.ensembles import reliability_figure
 from Visualization.figures import confusion_matrix_figure
 from Visualization.gen_curves import draw as draw_curves
 from Visualization.gen_curves import training_of
+from Visualization.gen_robustness import draw as draw_robustness
 from Visualization.gen_study import write as write_study
 from Visualization.people import inflation_figure, person_accuracy_figure
 from Visualization.saving import save_figure
@@ -64,6 +65,7 @@ def main() -> None:
             draw(runs, folder)
         for weights in shipped():
             draw_calibration(weights)
+            draw_robustness(ROOT / "results" / "pretrained" / f"{weights.stem}.test.robustness.csv")
         write_study(study_of(FER2013), TITLES[FER2013], ROOT / "results" / FER2013)
         trainings = [training_of(path) for path in sorted((ROOT / "results" / FER2013).glob("*.metrics.csv"))]
         for first in range(0, len(trainings), MOST_RUNS):

@@ -1,7 +1,5 @@
 """How a run stands pictures that are blurred, noisy, turned ...: ``python Visualization/gen_robustness.py RUN``."""
 
-import csv
-import io
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -11,12 +9,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a start a
 
 import numpy as np
 
+from utils.card import read_table
 from utils.cli import Parser, run_cli
 from utils.config import load_config
 from utils.corruptions import CORRUPTIONS, STRENGTHS, corrupted
 from utils.datasets.faces import Faces
 from utils.errors import UserError
-from utils.files import write_atomically
+from utils.files import csv_bytes, write_atomically
 from utils.inference import Recognizer
 from utils.metrics import score
 from utils.runs import find_run
@@ -58,12 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise UserError(f"{name}: its data have no part '{options.split}'")
     rows = measure(recognizer, faces)
     path = (options.out or Path(recognizer.config.results_dir)) / f"{name}.{options.split}.robustness.csv"
-    write_rows(rows, path)
-    clean, *others = rows
-    shares = np.array([row.accuracy for row in others]).reshape(-1, STRENGTHS)
-    title = f"{recognizer.config.arch} on corrupted pictures"
-    subtitle = f"{name}, {options.split}, {clean.images:,} images, one view"
-    save_figure(robustness_figure(list(CORRUPTIONS), shares, clean.accuracy, title, subtitle), path.with_suffix(".png"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, csv_bytes([asdict(row) for row in rows]))
+    draw(path)
     for row in rows:
         print(f"{row.corruption:15s} {row.strength}  {row.accuracy:7.2%}  {row.meaning}")
     print(f"\n{path}\n{path.with_suffix('.png')}")
@@ -90,14 +86,20 @@ def measure(recognizer: Recognizer, faces: Faces) -> list[Row]:
     return rows
 
 
-def write_rows(rows: Sequence[Row], path: Path) -> None:
-    """The table as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: f"{v:.6f}" if isinstance(v, float) else v for k, v in asdict(row).items()} for row in rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, text.getvalue().encode())
+def draw(table: Path) -> None:
+    """The picture of a table that this program wrote, NAME.PART.robustness.csv, beside it.
+
+    Raises:
+        UserError: another table.
+    """
+    clean, *others = read_table(table, [field.name for field in fields(Row)])
+    name, part, _ = table.stem.rsplit(".", 2)
+    worst = [row["meaning"] for row in others if int(row["strength"]) == STRENGTHS]
+    shares = np.array([float(row["accuracy"]) for row in others]).reshape(-1, STRENGTHS)
+    subtitle = f"{part}, {int(clean['images']):,} images, one view"
+    title = f"{name} on corrupted pictures"
+    figure = robustness_figure(list(CORRUPTIONS), worst, shares, float(clean["accuracy"]), title, subtitle)
+    save_figure(figure, table.with_suffix(".png"))
 
 
 def _row(name: str, strength: int, meaning: str, recognizer: Recognizer, images: np.ndarray, labels: np.ndarray) -> Row:

@@ -66,9 +66,10 @@ def test_the_program_judges_every_kind(tmp_path):
 
 
 def test_the_figure_has_a_panel_for_each_kind():
-    figure = robustness_figure(["a", "b", "c"], np.array([[0.5, 0.4]] * 3), 0.6, "title", "subtitle")
+    figure = robustness_figure(["a", "b", "c"], ["x", "y", "z"], np.array([[0.5, 0.4]] * 3), 0.6, "title", "subtitle")
     shown = [axes for axes in figure.axes if axes.get_visible()]
     assert [axes.get_title(loc="left") for axes in shown] == ["a", "b", "c"]
+    assert [axes.texts[0].get_text() for axes in shown] == ["2: x", "2: y", "2: z"]
     assert shown[0].lines[1].get_ydata().tolist() == [60, 50, 40]
     with pytest.raises(ValueError, match="for 2 corruptions"):
-        robustness_figure(["a", "b"], np.zeros((3, 5)), 0.6, "", "")
+        robustness_figure(["a", "b"], ["x", "y"], np.zeros((3, 5)), 0.6, "", "")

@@ -71,7 +71,7 @@ def figures_of_several_panels() -> list[Figure]:
     return [
         pairs_figure(["a", "b"], square, square, TITLE, QUIET),
         reliability_figure(reliable, reliable, np.array([0, 1]), ("as it is", "after"), TITLE, QUIET),
-        robustness_figure(["blur"], np.full((1, 5), 0.5), 0.6, TITLE, QUIET),
+        robustness_figure(["blur"], ["100%_"], np.full((1, 5), 0.5), 0.6, TITLE, QUIET),
         maps_figure(faces, np.ones((2, 1, 4, 4)), ["a", "b"], ["map"], TITLE, QUIET),
         captioned_faces_figure(faces, ["a", "b"], TITLE, QUIET),
     ]
