@@ -57,7 +57,7 @@ def test_names_of_networks(pair):
     assert network_name(apart) == "tiny_resnet, from scratch" == inflation(*pair).name
     assert network_name(changed(apart, weights="imagenet")) == "tiny_resnet, from imagenet"
     assert network_name(changed(apart, origin={"dataset": "fer2013"})) == "tiny_resnet, from FER2013"
-    both = combine([apart, pool(folds(seed=3), SHARED, FACES.ids)], ["one", "two"])
+    both = combine([apart, pool(folds(seed=3, run="other"), SHARED, FACES.ids)], ["one", "two"])
     assert network_name(both) == "average of 2"
 
 
@@ -122,14 +122,16 @@ def test_the_same_origin_under_another_name_and_another_machine_are_no_differenc
 def averages(*archs: str) -> Predictions:
     """What `combine` makes of random folds of these networks."""
     members = [
-        changed(pool(folds("random", seed=n + 5), SHARED, FACES.ids), config={"arch": a}) for n, a in enumerate(archs)
+        changed(pool(folds("random", seed=n + 5, run=f"random_{n}"), SHARED, FACES.ids), config={"arch": a})
+        for n, a in enumerate(archs)
     ]
     return combine(members, list(archs))
 
 
 def test_averages_are_compared_member_by_member():
     members = [
-        changed(pool(folds(seed=n), SHARED, FACES.ids), config={"arch": arch}) for n, arch in enumerate(("one", "two"))
+        changed(pool(folds(seed=n, run=run), SHARED, FACES.ids), config={"arch": arch})
+        for n, (arch, run) in enumerate((("one", "kfold"), ("two", "kfold_1")))
     ]
     apart = combine(members, ["first", "second"])
     assert inflation(apart, averages("two", "one")).name == "average of 2"

@@ -39,11 +39,11 @@ def dump(faces: Faces, seed: int, **meta) -> Predictions:
     return Predictions(logits, faces.labels, faces.ids, faces.classes, meta)
 
 
-def folds(protocol: str = "kfold", part: str = "test", seed: int = 0) -> list[Predictions]:
+def folds(protocol: str = "kfold", part: str = "test", seed: int = 0, run: str = "") -> list[Predictions]:
     found = []
     for number, split in enumerate(SPLITS[protocol]):
         faces = split.parts()[part]
-        meta = {"run": protocol, "config": {"lr": 1}, "protocol": split.protocol, "split": part, "views": 2}
+        meta = {"run": run or protocol, "config": {"lr": 1}, "protocol": split.protocol, "split": part, "views": 2}
         meta |= {"checkpoint": f"{number}" * 64, "fold": split.name, "epoch": number, "training_seconds": 10.5}
         meta |= {"copies_in_train": faces.ids[:1], "arch": "tiny_resnet", "weights": "none"}
         meta |= {"data": "of this fold", "subjects": dict(zip(faces.ids, faces.subjects, strict=True))}
@@ -212,7 +212,7 @@ def test_spread_of_what_has_neither_folds_nor_persons():
 
 
 def test_the_average_of_two_runs_on_the_same_folds_keeps_its_folds_and_persons():
-    members = [pool(folds(seed=seed), SHARED, FACES.ids) for seed in (0, 1)]
+    members = [pool(folds(seed=seed, run=f"kfold_{seed}"), SHARED, FACES.ids) for seed in (0, 1)]
     average = combine(members, ["one", "two"])
     assert average.meta["fold_of"] == members[0].meta["fold_of"]
     found = spread(average)
