@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from utils.ablation import SEEDS_DIFFER, Row
+from utils.ablation import ONE_SEED_SHOWS, Row
 from Visualization.style import BLUE, INK, MUTED, SMALL, WIDTH, entitle, inches, plain, style
 
 _ROW = 0.27  # inches
@@ -50,7 +50,7 @@ def ablation_figure(changes: Sequence[Row], title: str) -> Figure:
         axes.spines[["top", "right", "left"]].set_visible(False)
         what = (
             "bar: 95% interval over the images, one seed where no number is said; blue: it leaves zero out, with two "
-            f"seeds or by more than {100 * SEEDS_DIFFER:g} points"
+            f"seeds or by more than {100 * ONE_SEED_SHOWS:g} points"
         )
         entitle(axes, title, what, WIDTH - margin)
     return figure

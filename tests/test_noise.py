@@ -119,5 +119,7 @@ def test_from_folds_to_a_run_that_applies_what_was_found(data, tmp_path):  # noq
     meta = load_predictions(max((tmp_path / "saved" / "results").glob("*.test.npz"))).meta
     assert meta["config"]["corrections"] == str(path)
     assert all("corrections.json" in said for said in meta["training_part"]) and sum(meta["training_part"].values()) > 0
+    negative = start_here(tmp_path, "gen_corrections.py", str(dump), *here, "--most", "-5")
+    assert (negative.returncode, negative.stderr) == (2, "--most must be 0 or more; got -5\n")
     refused = start_here(tmp_path, "gen_corrections.py", str(dump).replace(".test.", ".val."), *here)
     assert refused.returncode == 2 and "not out of fold" in refused.stderr

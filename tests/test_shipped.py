@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +12,13 @@ from conftest import SMALL, refusal, start_here
 
 from models import ModelError, create_model, pretrained_path, registry
 from utils.calibration import fit_temperature, unsure_below
+from utils.card import before_and_after
 from utils.checkpoint import load_checkpoint
 from utils.config import load_config
 from utils.errors import UserError
 from utils.inference import Recognizer
-from utils.predictions import load_predictions, softmax
-from utils.shipped import load_network, network_path, shipped_bytes
+from utils.predictions import Predictions, load_predictions, softmax
+from utils.shipped import load_network, network_path, shipped_bytes, taken_up
 from utils.splits import load_splits
 
 
@@ -97,6 +99,20 @@ def test_what_has_no_pretrained_weights_says_who_has(small):
         pretrained_path("alexnet")
     with pytest.raises(ModelError, match="num_classes must be given"):
         create_model("alexnet")
+    with pytest.raises(ModelError, match="its pretrained weights take in_channels=1; got 3"):
+        create_model(small.stem, weights="pretrained", in_channels=3)
+    with pytest.raises(ModelError, match="or a path; got None"):
+        create_model("alexnet", num_classes=7, weights=None)
+
+
+def test_a_temperature_that_weights_have_taken_up_is_undone(small):
+    logits = np.random.default_rng(0).normal(size=(1, 5, 7)).astype(np.float32)
+    temperature = taken_up(small)
+    assert 0 < temperature != 1 and taken_up(Path("run/best.pt")) == 1
+    test = Predictions(logits / temperature, np.zeros(5, np.int64), list("abcde"), tuple("abcdefg"), {})
+    before, after = before_and_after(test, temperature)
+    np.testing.assert_allclose(before, softmax(logits[0]), atol=1e-6)
+    np.testing.assert_allclose(after, softmax(logits[0] / temperature), atol=1e-6)
 
 
 def test_another_run_begins_with_it_and_its_past_is_asked_about(made, small):

@@ -94,6 +94,8 @@ def test_averages_of_all_sizes():
     found = by_number(members, targets)
     assert found[0, 0] == pytest.approx((members.argmax(2) == targets).mean())
     assert found[2].tolist() == [(members.mean(0).argmax(1) == targets).mean()] * 3
+    pairs = [(members[[a, b]].mean(0).argmax(1) == targets).mean() for a, b in ((0, 1), (0, 2), (1, 2))]
+    assert found[1] == pytest.approx([np.mean(pairs), *np.quantile(pairs, [0.05, 0.95])])  # each of the three, once
 
 
 def test_every_way_is_fitted_on_validation_alone(pairs):
@@ -131,6 +133,8 @@ def test_both_sets_of_labels(tmp_path):
     assert scores["FER2013's labels"] == (4, 2) and scores["FER+ plurality"] == (3, 2)
     assert scores["FER2013's label where a FER+ majority shares it"] == (2, 1)
     assert scores["FER+ plurality, without copies"] == (2, 1)
+    with pytest.raises(UserError, match="give none of these images a class"):
+        dual_scores(probabilities[3:], targets[3:], votes.ids[3:], kept, [])
     with pytest.raises(UserError, match="no votes on image 'x'"):
         dual_scores(probabilities[:1], targets[:1], ["x"], votes, [])
 
@@ -148,6 +152,9 @@ def test_the_program_writes_tables_and_pictures(tmp_path, pairs, capsys):
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         *("variants.csv", "pairs.csv", "members.png", "pairs.png", "reliability.png", "risk_coverage.png")
     }
+    save_votes(Votes(np.eye(400, 10, dtype=int), sorted(pairs[0][1].ids)), tmp_path / "out" / "votes.npz")
+    with pytest.raises(UserError, match="FER2013's 7 classes; these dumps have 3"):
+        main([str(tmp_path), "--out", str(tmp_path / "out"), "--votes", str(tmp_path / "out" / "votes.npz")])
     (tmp_path / "fair.test.npz").unlink()
     with pytest.raises(UserError, match="an ensemble has two or more"):
         main([str(tmp_path)])

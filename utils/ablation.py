@@ -19,7 +19,7 @@ from utils.splits.corrections import version_of
 
 # What may differ between a settings file and a run of it: the seed, and what the run settled for itself.
 FREE = ("seed", "precision", "channels_last", "threads", "num_workers", "distributed", "micro_batch")
-SEEDS_DIFFER = 0.015  # share of the images
+ONE_SEED_SHOWS = 0.015  # share of the images; by convention: a smaller gain wants a second seed
 COLUMNS = ("name", "change", "seeds", "mean", "each", "gain", "low", "high", "seconds", "command")
 
 
@@ -50,9 +50,9 @@ class Row:
 
     @property
     def proven(self) -> bool:
-        """Whether the interval leaves zero out, and another seed says so too or the gain is too large for one to hide:
-        networks that differ in their seed alone lie up to `SEEDS_DIFFER` apart."""
-        return (self.low > 0 or self.high < 0) and (len(self.seeds) > 1 or abs(self.gain) > SEEDS_DIFFER)
+        """Whether the interval, which is over images, leaves zero out, and there are several seeds or the gain is above
+        `ONE_SEED_SHOWS`."""
+        return (self.low > 0 or self.high < 0) and (len(self.seeds) > 1 or abs(self.gain) > ONE_SEED_SHOWS)
 
     @property
     def accuracy(self) -> float:
@@ -77,7 +77,7 @@ def _of_same(dump: Predictions, config: Config) -> bool:
     """Whether a run learned from the files that lie today where its settings say."""
     teacher, corrections = Path(config.distil_from), Path(config.corrections)
     trimmed = " ".join(dump.meta.get("training_part") or ())
-    return (config.distil_from == NONE or (teacher.is_file() and dump.meta["teacher"] == sha256_of(teacher))) and (
+    return (config.distil_from == NONE or (teacher.is_file() and dump.meta.get("teacher") == sha256_of(teacher))) and (
         config.corrections == NONE or (corrections.is_file() and f"({version_of(corrections)})" in trimmed)
     )
 

@@ -14,6 +14,7 @@ from utils.cli import Parser, run_cli
 from utils.datasets.ferplus import DROPPED, Votes, ferplus_majority, read_ferplus
 from utils.errors import UserError
 from utils.files import write_atomically
+from utils.labels import FER2013_CLASSES
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,11 @@ def load_votes(path: Path) -> Votes:
 
 
 def human_agreement(votes: Votes) -> float:
-    """How often one rater says what most of the others say (the first in the file's order among equals)."""
+    """How often one rater says what most of the others say (the first in the file's order among equals).
+
+    Raises:
+        UserError: no image has two votes.
+    """
     agreed = said = 0
     for counts in votes.counts:
         for choice in np.flatnonzero(counts):
@@ -52,6 +57,8 @@ def human_agreement(votes: Votes) -> float:
             if others.any():
                 said += int(counts[choice])
                 agreed += int(counts[choice]) * int(others.argmax() == choice)
+    if not said:
+        raise UserError("FER+: no image has two votes")
     return agreed / said
 
 
@@ -66,14 +73,20 @@ def dual_scores(
         copies: names of those with an exact copy among the training images.
 
     Raises:
-        UserError: an image without votes.
+        UserError: other classes, an image without votes, or votes that leave no image a class.
     """
+    if probabilities.shape[1] != len(FER2013_CLASSES):
+        raise UserError(
+            f"FER+ judges FER2013's {len(FER2013_CLASSES)} classes; these dumps have {probabilities.shape[1]}"
+        )
     row = {identity: index for index, identity in enumerate(votes.ids)}
     if unknown := [identity for identity in ids if identity not in row]:
         raise UserError(f"FER+ has no votes on image '{unknown[0]}'")
     found = Votes(votes.counts[[row[identity] for identity in ids]], list(ids))
     predicted = probabilities.argmax(1)
     plurality, majority = (ferplus_majority(found, policy) for policy in ("plurality", "majority"))
+    if (plurality == DROPPED).all():
+        raise UserError("FER+'s votes give none of these images a class of FER2013")
     fresh = ~np.isin(np.array(ids), np.array(list(copies)))
     kept = {"": np.ones(len(ids), bool), ", without copies": fresh}
     scores = []

@@ -229,7 +229,6 @@ def _dual_lines(found: Study, votes: Votes) -> list[str]:
     own = np.array([identity in test for identity in votes.ids])
     own &= ferplus_majority(votes, "plurality") != DROPPED  # the images of the row beside which it is held
     on_test = Votes(votes.counts[own], list(np.array(votes.ids)[own]))
-    agreement = human_agreement(on_test)
     best = found.members.names[found.best]
     judged = {f"`{best}`": found.members.test[found.best]}
     judged |= {row.variant.name: row.variant.test for row in found.rows[:2]}  # of all, and of those chosen greedily
@@ -239,11 +238,14 @@ def _dual_lines(found: Study, votes: Votes) -> list[str]:
     }
     lines = ["| judged by | images | " + " | ".join(scored) + " |", "|---|---|" + "---|" * len(scored)]
     for rows in zip(*scored.values(), strict=True):
+        if not rows[0].images:
+            continue
         cells = []
         for one in rows:
             low, high = wilson(one.correct, one.images)
             cells.append(f"{one.correct / one.images:.2%} [{100 * low:.1f}, {100 * high:.1f}]")
         lines.append(f"| {rows[0].what} | {rows[0].images:,} | " + " | ".join(cells) + " |")
+    agreement = human_agreement(on_test)
     plurality = scored[AVERAGE][1]
     own_share = plurality.correct / plurality.images
     return [
