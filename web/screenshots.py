@@ -1,6 +1,6 @@
 """Take the README's pictures of the page: python -m web.screenshots.
 
-Drawn faces, judged by the network that is shipped, in light and dark and on a phone: docs/page_*.png.
+Drawn faces, judged by the network that `make page` exported last, in light, dark and on a phone: docs/page_*.png.
 """
 
 import tempfile
