@@ -9,6 +9,7 @@ from utils.cli import Parser, run_cli
 from utils.config import load_config
 from utils.datasets.faces import Faces
 from utils.datasets.noise import copy_conflicts, corrections_of, out_of_fold, ranked_suspects
+from utils.datasets.sources import SOURCES
 from utils.errors import UserError
 from utils.splits import load_faces
 from utils.splits.corrections import save_corrections
@@ -23,8 +24,8 @@ def main() -> None:
     """Write ``corrections.json``, for the setting ``corrections``, and a gallery of the suspects.
 
     Raises:
-        UserError: a negative number of suspects, no such dump, one that is not out of fold, or one of other images than
-            those that were read.
+        UserError: a negative number of suspects, a data set without a training part of its own, no such dump, one that
+            is not out of fold, or one of other images than those that were read.
         MachineError: the files cannot be written.
     """
     parser = Parser("Rank training labels that are likely wrong, and write a file that corrects them.")
@@ -36,7 +37,10 @@ def main() -> None:
     arguments = parser.parse_intermixed_args()
     if arguments.most < 0:
         raise UserError(f"--most must be 0 or more; got {arguments.most}")
-    faces = load_faces(load_config(None, arguments.settings))
+    config = load_config(None, arguments.settings)
+    if SOURCES[config.dataset].official is None:
+        raise UserError(f"{config.dataset}: corrections are for protocol=official, which this data set does not have")
+    faces = load_faces(config)
     probabilities = out_of_fold(arguments.dump, faces)
     suspects = ranked_suspects(probabilities, faces.labels)
     conflicts = copy_conflicts(faces, probabilities)

@@ -123,3 +123,10 @@ def test_from_folds_to_a_run_that_applies_what_was_found(data, tmp_path):  # noq
     assert (negative.returncode, negative.stderr) == (2, "--most must be 0 or more; got -5\n")
     refused = start_here(tmp_path, "gen_corrections.py", str(dump).replace(".test.", ".val."), *here)
     assert refused.returncode == 2 and "not out of fold" in refused.stderr
+
+
+@pytest.mark.parametrize("dataset", ["jaffe", "ckplus"])
+def test_no_corrections_are_written_that_no_run_could_apply(tmp_path, dataset):
+    refused = start_here(tmp_path, "gen_corrections.py", "x.test.npz", f"dataset={dataset}")
+    assert refused.returncode == 2 and "protocol=official, which this data set does not have" in refused.stderr
+    assert not (tmp_path / "saved" / "noise").exists()
