@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from utils.config import FIELDS, Config, config_from_dict, json_schema, load_config
+from utils.config import FIELDS, Config, config_from_dict, differing, json_schema, load_config, with_defaults
 from utils.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -342,3 +342,12 @@ def test_table_of_a_checkpoint_may_hold_anything(table, part):
     with pytest.raises(UserError, match="^best.pt: ") as refused:
         config_from_dict(table, "best.pt")
     assert part in str(refused.value)
+
+
+def test_a_setting_that_an_older_table_lacks_counts_as_its_default():
+    old = dataclasses.asdict(Config())
+    del old["refit_size"]
+    assert differing(old, dataclasses.asdict(Config())) == []
+    assert differing(old, dataclasses.asdict(Config(refit_size=224))) == ["refit_size"]
+    assert differing(dataclasses.asdict(Config(refit_size=224)), old) == ["refit_size"]
+    assert with_defaults(old)["refit_size"] is None

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import FOLDED, SMALL, start_here
+from conftest import FOLDED, ROOT, SMALL, start_here
 from test_training import StopAfter, assert_same_run, config_in, trainer_in
 from torch.nn import functional as F
 
@@ -25,6 +25,7 @@ from utils.splits import load_splits
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 STAGES = ("stem", "stages.0", "stages.1", "stages.2")
+MOBILENET = ROOT.parent / "shared" / "weights" / "mobilenet_v1_vggface2.safetensors"
 PLAIN = ("momentum=0", "weight_decay=0", "schedule=constant", "drop_rate=0", "mixup=0", "ema_decay=0", "augment=none")
 
 
@@ -104,6 +105,33 @@ def test_refitted_norms_compute_what_they_did_with_statistics_of_the_training_im
     assert not after.model.stem[1]._forward_pre_hooks
     for weights in (after.averaged.model, after.model):
         assert torch.equal(weights.state_dict()["stem.1.weight"], after.model.state_dict()["stem.1.weight"])
+
+
+def test_norms_are_refitted_on_images_of_the_size_that_is_asked_for(tmp_path, source):
+    begun = ("refit_norms=true", f"init_from={source}", "image_size=32", "start_size=24")
+    first, same, larger = (learner_in(tmp_path, *begun, f"refit_size={size}") for size in ("null", 24, 96))
+    one, other, third = (learner.model.state_dict() for learner in (first, same, larger))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert not torch.allclose(one["stem.1.running_var"], third["stem.1.running_var"], rtol=0.1)
+    seen = next(iter(first.batches.epoch(0)))[0]
+    with torch.no_grad():  # what they compute stays, whatever they looked at
+        torch.testing.assert_close(larger.model.eval()(seen), first.model.eval()(seen), rtol=0, atol=1e-4)
+
+
+@pytest.mark.skipif(not MOBILENET.exists(), reason=f"needs {MOBILENET.name} in ../shared/weights")
+@pytest.mark.parametrize("size", [32, 48])
+def test_a_network_of_large_faces_is_alive_on_small_ones_if_its_norms_have_seen_large_ones(tmp_path, size):
+    """VGGFace2's MobileNet, of 224 px: nearly all of its features are zero below 64 px, and learn nothing."""
+    colour = ("arch=mobilenet_v1", f"weights={MOBILENET}", "in_channels=3", "normalize=imagenet", "refit_norms=true")
+    alive = {}
+    for refit_size in ("null", 224):
+        config = config_in(tmp_path, *colour, f"image_size={size}", f"refit_size={refit_size}")
+        learner, features = Learner(config, load_splits(config)[0].train), []
+        learner.model.fc.register_forward_pre_hook(lambda _, inputs, into=features: into.append(inputs[0]))
+        with torch.no_grad():
+            learner.model.train()(next(iter(learner.batches.epoch(0)))[0])
+        alive[refit_size] = (features[0].std(0) > 1e-4).float().mean().item()
+    assert alive["null"] < 0.1 and alive[224] > 0.5
 
 
 # ------------------------------------------------------------------------------------------------ the head's own rate

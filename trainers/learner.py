@@ -1,5 +1,6 @@
 """A network and what changes it: one optimiser step at a time, each decided by (seed, epoch, step) alone."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -77,7 +78,10 @@ class Learner:
         self.model = placed(model, config)
         if fresh and config.refit_norms:
             some = torch.from_numpy(np.array(faces.images[:: -(-len(faces) // REFITTED_ON)])).to(config.device)
-            refit_norms(self.model, training_batch(some, torch.arange(len(some), device=config.device), 0, config))
+            seen = config
+            if config.refit_size is not None:
+                seen = dataclasses.replace(config, image_size=config.refit_size, start_size=None)
+            refit_norms(self.model, training_batch(some, torch.arange(len(some), device=config.device), 0, seen))
         self.averaged = AveragedWeights(self.model, config.ema_decay) if config.ema_decay > 0 else None
         self.optimizer = build_optimizer(self.model, config)
         self.plateau = Plateau()

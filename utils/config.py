@@ -99,6 +99,12 @@ class Config:
     refit_norms: bool = setting(
         False, "give batch norms the statistics of the training images, and keep what the initial weights compute"
     )
+    refit_size: int | None = setting(
+        None,
+        "with refit_norms: side of the images that it looks at, best that of the weights; null: of the first epoch",
+        least=8,
+        most=512,
+    )
     freeze_norms: bool = setting(False, "batch norms keep the statistics that the initial weights bring")
     stem: str = setting(
         "default",
@@ -295,12 +301,15 @@ def config_from_dict(values: Mapping[str, Any], source: str) -> Config:
     return Config(**_checked(values, source))
 
 
-def differing(one: Mapping[str, Any], other: Mapping[str, Any], free: Iterable[str] = ()) -> list[str]:
-    """The settings in which two tables of them differ, `NOT_TYPED` and ``free`` aside.
+def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of an older version, and today's default of those that it had not: to do what was done before."""
+    return {name: f.default for name, f in FIELDS.items()} | dict(values)
 
-    A table from an older version lacks some; they are taken to be equal.
-    """
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any], free: Iterable[str] = ()) -> list[str]:
+    """The settings in which two tables of them, `with_defaults`, differ; `NOT_TYPED` and ``free`` aside."""
     ignored = {*NOT_TYPED, *free}
+    one, other = with_defaults(one), with_defaults(other)
     return [key for key in one if key in other and key not in ignored and one[key] != other[key]]
 
 

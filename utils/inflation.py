@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.config import MAY_CHANGE, differing
+from utils.config import MAY_CHANGE, differing, with_defaults
 from utils.ensemble import in_order_of
 from utils.errors import UserError
 from utils.labels import TITLES
@@ -103,7 +103,7 @@ def _networks(dump: Predictions) -> list[Mapping[str, Any]]:
 
 
 def _unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    configs = [network.get("config") or {} for network in (one, other)]
+    configs = [with_defaults(network.get("config") or {}) for network in (one, other)]
     origins = [(network.get("origin") or {}) for network in (one, other)]
     if keys := differing(configs[0], configs[1], FREE):
         return f"{keys[0]} {configs[1][keys[0]]}, not {configs[0][keys[0]]}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from models import count_parameters
 from utils.checkpoint import network
-from utils.config import config_from_dict, differing, load_config
+from utils.config import config_from_dict, differing, load_config, with_defaults
 from utils.ensemble import table
 from utils.inflation import Inflation, difference, inflation, network_name
 from utils.metrics import Scores
@@ -241,6 +241,7 @@ def _cost(test: Predictions) -> tuple[str, str]:
 
 def command_of(wanted: Mapping[str, Any], configs: Path) -> str:
     """What was typed: the shipped settings file nearest to the run's settings, and what differs from it."""
+    wanted = with_defaults(wanted)
     best: tuple[int, str, list[str]] | None = None
     for path in sorted([*configs.glob("*_config.json"), *configs.glob("zoo/*.json")]):
         shipped = asdict(load_config(path))
