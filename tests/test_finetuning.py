@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import FOLDED, ROOT, SMALL, start_here
+from conftest import FOLDED, ROOT, SMALL, refusal, start_here
 from test_training import StopAfter, assert_same_run, config_in, trainer_in
 from torch.nn import functional as F
 
+from models import ModelError
+from trainers.experiment import check_network
 from trainers.learner import Learner
 from trainers.trainer import Trainer
 from utils.checkpoint import Checkpoint, checkpoint_hash, load_checkpoint, save_checkpoint
@@ -116,6 +118,14 @@ def test_norms_are_refitted_on_images_of_the_size_that_is_asked_for(tmp_path, so
     seen = next(iter(first.batches.epoch(0)))[0]
     with torch.no_grad():  # what they compute stays, whatever they looked at
         torch.testing.assert_close(larger.model.eval()(seen), first.model.eval()(seen), rtol=0, atol=1e-4)
+
+
+def test_a_size_to_refit_norms_on_is_checked_before_any_data_is_read(tmp_path):
+    idle = refusal(lambda: check_network(config_in(tmp_path, "refit_size=224")))
+    assert idle == "refit_size is 224, but refit_norms is false; set it to true"
+    small = ("arch=alexnet", "in_channels=3", "image_size=64", "refit_norms=true", "refit_size=48")
+    with pytest.raises(ModelError, match="at least 63 x 63 pixels; got 48"):
+        check_network(config_in(tmp_path, *small))
 
 
 @pytest.mark.skipif(not MOBILENET.exists(), reason=f"needs {MOBILENET.name} in ../shared/weights")

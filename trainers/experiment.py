@@ -231,10 +231,12 @@ def check_network(config: Config) -> None:
 
     Raises:
         ModelError: unknown name, an option that it has not, a size that it cannot take, or fewer stages to freeze.
-        UserError: what it should begin with is not there, or is another network.
+        UserError: what it should begin with is not there, or is another network; or ``refit_size`` for nothing.
     """
+    if config.refit_size is not None and not config.refit_norms:
+        raise UserError(f"refit_size is {config.refit_size}, but refit_norms is false; set it to true")
     find_origin(config)
-    smallest = min(config.image_size, config.start_size or config.image_size)
+    smallest = min(size for size in (config.image_size, config.start_size, config.refit_size) if size is not None)
     with torch.device("meta"):  # shapes only: no memory, no time
         model = network(dataclasses.replace(config, image_size=smallest), weights="none")
     freeze(model, model_info(config.arch), config.freeze_stages)

@@ -102,8 +102,8 @@ class Config:
     refit_size: int | None = setting(
         None,
         "with refit_norms: side of the images that it looks at, best that of the weights; null: of the first epoch",
-        least=8,
-        most=512,
+        least=16,
+        most=1024,
     )
     freeze_norms: bool = setting(False, "batch norms keep the statistics that the initial weights bring")
     stem: str = setting(
