@@ -9,6 +9,7 @@ from utils.ablation import ONE_SEED_SHOWS, Row
 from Visualization.style import BLUE, INK, MUTED, SMALL, WIDTH, entitle, inches, plain, style
 
 _ROW = 0.27  # inches
+_FURTHEST = -10.0  # points; what is worse has an arrow, so that the others stay apart
 
 
 def ablation_figure(changes: Sequence[Row], title: str) -> Figure:
@@ -33,8 +34,9 @@ def ablation_figure(changes: Sequence[Row], title: str) -> Figure:
         for place, row in enumerate(changes):
             gain, low, high = (100 * value for value in (row.gain, row.low, row.high))
             colour = BLUE if row.proven else MUTED
-            axes.plot([low, high], [place, place], color=colour, linewidth=2)
-            axes.plot(gain, place, "o", color=colour, markersize=6, markeredgecolor="white")
+            axes.plot([max(low, _FURTHEST), max(high, _FURTHEST)], [place, place], color=colour, linewidth=2)
+            mark = "o" if gain >= _FURTHEST else "<"
+            axes.plot(max(gain, _FURTHEST), place, mark, color=colour, markersize=6, markeredgecolor="white")
             words = plain(f"{gain:+.1f}")
             axes.annotate(
                 words, (right, place), (30, 0), textcoords="offset points", ha="right", va="center", fontsize=SMALL
@@ -52,6 +54,8 @@ def ablation_figure(changes: Sequence[Row], title: str) -> Figure:
             "bar: 95% interval over the images, one seed where no number is said; blue: it leaves zero out, with two "
             f"seeds or by more than {100 * ONE_SEED_SHOWS:g} points"
         )
+        if any(100 * row.gain < _FURTHEST for row in changes):
+            what += f"; arrow: worse than {plain(f'{_FURTHEST:g}')}"
         entitle(axes, title, what, WIDTH - margin)
     return figure
 

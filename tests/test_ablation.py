@@ -173,3 +173,14 @@ def test_the_picture_names_every_change_and_its_gain():
     assert {"no ema (2 seeds)", "sam", "+1.2", "-0.4", "FER2013"} <= set(shown)
     with pytest.raises(ValueError, match="nothing"):
         ablation_figure([], "x")
+
+
+def test_a_row_far_behind_leaves_the_others_apart():
+    near, far = gained(-0.01, -0.02, 0.0, "sam", 0), gained(-0.27, -0.29, -0.25, "mixup", 0)
+    for changes, arrows in (([near], 0), ([near, far], 1)):
+        figure = ablation_figure(changes, "FER2013")
+        (axes,) = figure.axes
+        assert axes.get_xlim()[0] > -13
+        assert [line.get_marker() for line in axes.lines].count("<") == arrows
+        assert any("arrow: worse than" in text for text in texts(figure)) == bool(arrows)
+        assert "-27.0" in texts(figure) or not arrows
