@@ -65,9 +65,11 @@ def figures(found: Study, dataset: str) -> dict[str, Figure]:
     count, images = len(members.names), f"{len(members.targets):,} test images"
     what = f"{dataset}, average of {count} networks"
     before, after = (score(p, members.targets).ece for p in (average, found.calibrated))
+    chosen = found.rows[1].variant
     curves = [
-        (f"average of {count}", risk_coverage(average, members.targets)),
-        (f"the same, temperature {found.temperature:.2f}", risk_coverage(found.calibrated, members.targets)),
+        (f"average of all {count}", risk_coverage(average, members.targets)),
+        (f"average of all, temperature {found.temperature:.2f}", risk_coverage(found.calibrated, members.targets)),
+        (f"average of {len(found.order)}, chosen on validation", risk_coverage(chosen.test, members.targets)),
         (names[found.best], risk_coverage(members.test[found.best], members.targets)),
     ]
     ranked = np.argsort(-found.hits.mean(1), kind="stable")
