@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from benchmarks.cases import TITLES as CASES
+from benchmarks.frozen_features import frozen_text
 from benchmarks.page import page_text
 from benchmarks.pictures import pictures_text
 from benchmarks.points import read_points, record_text
@@ -91,6 +92,7 @@ def texts() -> dict[Path, dict[str, str]]:
     changes = sorted((ROOT / "configs" / "ablation").glob("*.json"))
     if rows := rows_of(changes, [], results / "ablation"):
         readme["ablation"] = ablation_text(rows)
+    readme["frozen"] = frozen_text([load_predictions(path) for path in sorted((results / "frozen").glob("*.npz"))])
     cards = {weights.stem: card_of(weights.stem) for weights in shipped()}
     return {ROOT / "README.md": readme} | ({ROOT / SHIPPED / "README.md": cards} if cards else {})
 
