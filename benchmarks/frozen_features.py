@@ -32,7 +32,7 @@ def main() -> None:
     """One dump for each network and size.
 
     Raises:
-        UserError: a settings file names no weights.
+        UserError: no settings file, or one that names no weights or splits its data into folds.
     """
     parser = Parser("From which image size on weights from elsewhere see an expression: linear readouts, all frozen.")
     parser.add_argument("files", nargs="+", metavar="FILE|key=value", help="settings with weights; settings on top")
@@ -40,12 +40,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/frozen"), help="folder of the dumps")
     arguments = parser.parse_intermixed_args()
     overrides = [text for text in arguments.files if "=" in text]
-    for file in [text for text in arguments.files if "=" not in text]:
+    files = [text for text in arguments.files if "=" not in text]
+    if not files:
+        raise UserError(f"{overrides[0]}: settings on top of no file; name one with weights, as configs/ablation/24_*")
+    for file in files:
         for size in arguments.sizes:
             config = load_config(file, [*overrides, f"image_size={size}", "start_size=null"])
             if config.weights == "none":
                 raise UserError(f"{file}: weights is none, so there is nothing to look at")
-            (split,) = load_splits(config)
+            split, *more = load_splits(config)
+            if more:
+                raise UserError(f"{file}: protocol {config.protocol} makes folds; expected one split, as of FER2013")
             dump = readout(resolve(config), split)
             save_predictions(dump, arguments.out / f"{dump.meta['run']}.val.npz", half=True)
             print(f"{dump.meta['run']}: {score(dump.probabilities(), dump.targets).accuracy:.2%}", flush=True)
@@ -62,7 +67,8 @@ def readout(config: Config, split: Split) -> Predictions:
     drawn = np.sort(np.random.default_rng(config.seed).permutation(len(split.train))[:IMAGES])
     validation = split.parts()["val"]
     known = features(model, split.train.images[drawn], config)
-    logits = fitted(known, split.train.labels[drawn], features(model, validation.images, config))
+    unknown = features(model, validation.images, config)
+    logits = fitted(known, split.train.labels[drawn], unknown, len(validation.classes))
     meta = {
         "scores": "logits",
         "run": f"{Path(config.weights).stem}_{config.image_size}px",
@@ -77,20 +83,21 @@ def readout(config: Config, split: Split) -> Predictions:
     return Predictions(logits[None], validation.labels, validation.ids, validation.classes, meta)
 
 
-def fitted(known: np.ndarray, labels: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+def fitted(known: np.ndarray, labels: np.ndarray, unknown: np.ndarray, classes: int) -> np.ndarray:
     """Softmax regression with `PENALTY`, on features brought to mean 0 and variance 1.
 
     Args:
         known: float32 [N, D], with labels int [N].
         unknown: float32 [M, D].
+        classes: how many there are; some may have no image among those known.
 
     Returns:
-        float32 [M, C]: logits.
+        float32 [M, classes]: logits.
     """
     mean, deviation = known.mean(0), known.std(0) + 1e-6  # a feature that is always zero stays zero
     x, y = torch.from_numpy((known - mean) / deviation), torch.from_numpy(labels)
-    weight = torch.zeros(x.shape[1], int(y.max()) + 1, requires_grad=True)
-    bias = torch.zeros(weight.shape[1], requires_grad=True)
+    weight = torch.zeros(x.shape[1], classes, requires_grad=True)
+    bias = torch.zeros(classes, requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:

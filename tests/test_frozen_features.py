@@ -16,12 +16,12 @@ def test_the_readout_finds_what_is_linear_and_a_feature_without_life_spoils_noth
     labels = np.arange(300) % 3
     known = rng.normal(size=(300, 5)).astype(np.float32) + 4 * np.eye(3, 5, dtype=np.float32)[labels]
     known[:, 4] = 0
-    logits = fitted(known[:200], labels[:200], known[200:])
-    assert logits.shape == (100, 3) and logits.dtype == np.float32
+    logits = fitted(known[:200], labels[:200], known[200:], 4)
+    assert logits.shape == (100, 4) and logits.dtype == np.float32
     assert (logits.argmax(1) == labels[200:]).mean() > 0.95
     alive = known[200:].copy()
     alive[:, 4] = 1
-    assert np.array_equal(fitted(known[:200], labels[:200], alive), logits)
+    assert np.array_equal(fitted(known[:200], labels[:200], alive, 4), logits)
 
 
 def test_a_dump_is_of_validation_and_says_what_it_was_fitted_to():
@@ -35,10 +35,18 @@ def test_a_dump_is_of_validation_and_says_what_it_was_fitted_to():
     assert dump.meta["run"] == "none_32px" and dump.meta["config"]["image_size"] == 32
 
 
-def test_without_weights_there_is_nothing_to_look_at(tmp_path):
+def test_what_cannot_be_asked_is_one_line(tmp_path):
     file = str(ROOT / "configs" / "sample_config.json")
-    told = start_here(tmp_path, "benchmarks/frozen_features.py", file)
-    assert told.returncode == 2 and told.stderr == f"{file}: weights is none, so there is nothing to look at\n"
+    for arguments, message in (
+        ([file], f"{file}: weights is none, so there is nothing to look at\n"),
+        (["seed=1"], "seed=1: settings on top of no file; name one with weights, as configs/ablation/24_*\n"),
+        (
+            [file, "weights=x.safetensors", "protocol=kfold", "folds=3", "sample_faces=70"],
+            f"{file}: protocol kfold makes folds; expected one split, as of FER2013\n",
+        ),
+    ):
+        told = start_here(tmp_path, "benchmarks/frozen_features.py", *arguments)
+        assert (told.returncode, told.stderr) == (2, message)
 
 
 def test_the_table_has_a_row_for_each_network_and_leaves_open_what_was_not_measured():

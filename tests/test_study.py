@@ -24,7 +24,7 @@ from utils.variants import (
     stacked,
 )
 from Visualization.ensembles import members_figure, pairs_figure, risk_coverage_figure
-from Visualization.gen_study import _adjusted, main
+from Visualization.gen_study import _adjusted, figures, main
 
 RANDOM = np.random.default_rng(0)
 
@@ -158,6 +158,15 @@ def test_the_program_writes_tables_and_pictures(tmp_path, pairs, capsys):
     (tmp_path / "fair.test.npz").unlink()
     with pytest.raises(UserError, match="an ensemble has two or more"):
         main([str(tmp_path)])
+
+
+def test_the_picture_of_abstaining_shows_the_average_that_is_chosen(pairs):
+    validation, test = zip(*pairs, strict=True)
+    found = study(validation, test, [f"net{number}" for number in range(len(pairs))])
+    figure = figures(found, "x")["risk_coverage"]
+    label = next(t.get_text() for t in figure.legends[0].get_texts() if "chosen on validation" in t.get_text())
+    assert label.startswith(f"average of {len(found.order)}, chosen on validation: ")
+    assert f"{1 - found.rows[1].test.accuracy:.1%} on all images" in label
 
 
 def test_what_has_seen_the_test_part_fits_nothing(tmp_path, pairs):
