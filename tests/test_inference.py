@@ -17,6 +17,7 @@ from utils.errors import Interrupted, MachineError, UserError
 from utils.inference import Recognizer, predict
 from utils.labels import FER2013_CLASSES
 from utils.predictions import softmax
+from utils.runtime import find_device
 
 CONFIG = Config(
     arch="tiny_resnet",
@@ -230,3 +231,13 @@ def test_a_device_that_is_not_there_is_refused(best):
         Recognizer(best, device="gpu")
     with pytest.raises(MachineError, match="not on this machine"):
         Recognizer(best, device="cuda:999")
+
+
+@pytest.mark.parametrize("name", ["cuda:1", "cuda:256", "cuda:999"])
+def test_a_number_that_torch_takes_for_another_gpu_is_refused(monkeypatch, name):
+    """It keeps 8 bits of it, so that cuda:256 would be the first GPU and cuda:999 none that one can compare with."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert find_device("cuda:0") == torch.device("cuda:0")
+    with pytest.raises(MachineError, match=f"device '{name}' is not on this machine, which has 1 of them"):
+        find_device(name)

@@ -133,7 +133,8 @@ def find_device(name: str) -> torch.device:
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there.get(device.type, False):
         raise MachineError(f"device '{name}' is not on this machine; use device=auto or device=cpu")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    # torch keeps a number of 8 bits: to it, cuda:256 is cuda:0, and cuda:999 is cuda:-25
+    if device.type == "cuda" and (str(device) != name or (device.index or 0) >= torch.cuda.device_count()):
         raise MachineError(f"device '{name}' is not on this machine, which has {torch.cuda.device_count()} of them")
     return device
 
