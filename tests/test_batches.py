@@ -93,6 +93,16 @@ def test_a_background_thread_gives_the_same_batches():
         assert_same(list(made(num_workers=3).epoch(epoch)), list(made().epoch(epoch)))
 
 
+@pytest.mark.parametrize("first", [0, 1, 4])
+def test_batches_made_several_at_once_are_the_same(first):
+    """As on an accelerator: with everything that is drawn for an image, and a last batch that is shorter."""
+    changes = {"scale": 0.1, "rotation": 20.0, "sharp": 0.3, "erase": 0.5, "noise": 0.1, "normalize": "per_image"}
+    one_by_one, together = made(44, **changes), made(44, **changes)
+    assert one_by_one._steps_at_once == 1
+    together._steps_at_once = 4
+    assert_same(list(together.epoch(1, first)), list(one_by_one.epoch(1, first)))
+
+
 def test_memory_mapped_and_colour_images(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (10, 16, 16, 3), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)

@@ -19,6 +19,7 @@ from utils.mixing import mixes
 from utils.randomness import shuffled
 
 LARGE = 2**30  # bytes of a mapped array that may well not be in memory
+AHEAD = 2**28  # bytes of augmented images that an accelerator may make at once, for several steps to come
 
 
 class TrainingBatches:
@@ -50,6 +51,10 @@ class TrainingBatches:
         self.sizes = [len(batch) for batch in self._cut(torch.zeros(len(faces)))]
         self.steps = len(self.sizes)
         self._prepares_ahead = config.num_workers > 0 or not fits
+        # A processor's cache wants few images at a time; an accelerator waits for each operation to be started, and
+        # augmentation is a hundred of them, whether for one batch or for many.
+        step_bytes = 4 * config.batch_size * config.in_channels * config.image_size**2
+        self._steps_at_once = 1 if device.type == "cpu" else max(1, AHEAD // step_bytes)
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield (images, labels) for each step from ``first_step`` on; epochs count from 0.
@@ -58,11 +63,18 @@ class TrainingBatches:
         mixup or cutmix, a process that is not alone gets one image more, in front: the partner of its first.
         """
         order = shuffled(self.config.seed, epoch, len(self.labels)).to(self.images.device)  # once, not at every step
-        batches = (self._batch(samples, epoch) for samples in self._cut(order)[first_step:])
+        batches = self._made([self._share(samples) for samples in self._cut(order)[first_step:]], epoch)
         return _ahead(batches) if self._prepares_ahead else batches
 
+    def _made(self, batches: list[torch.Tensor], epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Each batch of samples in turn; what is drawn for an image depends on no other that is made with it."""
+        for start in range(0, len(batches), self._steps_at_once):
+            together = batches[start : start + self._steps_at_once]
+            sizes = [len(samples) for samples in together]
+            images, labels = self._batch(torch.cat(together), epoch)
+            yield from zip(images.split(sizes), labels.split(sizes), strict=True)
+
     def _batch(self, samples: torch.Tensor, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
-        samples = self._share(samples)
         images = self._stored(samples)
         samples = samples.to(self.labels.device)
         if images.device != samples.device:  # from pinned memory, copying does not keep the device waiting

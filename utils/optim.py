@@ -87,11 +87,11 @@ class AveragedWeights:
         """Move towards ``model``; ``updates`` counts the optimiser's steps so far."""
         decay = min(self.decay, (1 + updates) / (10 + updates))
         pairs = list(zip(self.model.state_dict().values(), model.state_dict().values(), strict=True))
-        floats = [(mine, new) for mine, new in pairs if mine.is_floating_point()]
+        floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        counts = [pair for pair in pairs if not pair[0].is_floating_point()]
         torch._foreach_lerp_([mine for mine, _ in floats], [new for _, new in floats], 1 - decay)
-        for mine, new in pairs:
-            if not mine.is_floating_point():
-                mine.copy_(new)
+        if counts:  # of batches that a norm has seen
+            torch._foreach_copy_([mine for mine, _ in counts], [new for _, new in counts])
 
 
 def _between(start: float, end: float, share: float) -> float:
