@@ -128,6 +128,16 @@ def test_a_size_to_refit_norms_on_is_checked_before_any_data_is_read(tmp_path):
         check_network(config_in(tmp_path, *small))
 
 
+def test_every_size_that_images_grow_through_is_checked_before_any_data_is_read(tmp_path):
+    """Found after nine epochs: 32 and 48 pixels fit ResMaskingNet, and the 40 between them do not."""
+    growing = ("arch=resmasking", "stem=conv3_pool", "image_size=48", "start_size=32", "max_epoch_num=24")
+    with pytest.raises(ModelError, match="^images grow from start_size 32 by 8 pixels at a time: .* got 40"):
+        check_network(config_in(tmp_path, *growing))
+    with pytest.raises(ModelError, match="^resmasking needs an image size that is a multiple of 16; got 40"):
+        check_network(config_in(tmp_path, *growing, "start_size=40"))
+    check_network(config_in(tmp_path, *growing, "max_epoch_num=1"))
+
+
 @pytest.mark.skipif(not MOBILENET.exists(), reason=f"needs {MOBILENET.name} in ../shared/weights")
 @pytest.mark.parametrize("size", [32, 48])
 def test_a_network_of_large_faces_is_alive_on_small_ones_if_its_norms_have_seen_large_ones(tmp_path, size):

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import torch
 
-from models import freeze, model_info
+from models import ModelError, check_input_size, freeze, model_info
 from trainers.check import print_check
 from trainers.folds import PARTS, FoldedRun, begin, pooled_dump, reopen, settings_of, train_fold, train_folds
 from trainers.learner import Learner
 from trainers.outcome import publish
 from trainers.trainer import newest_intact, train_split
-from utils.checkpoint import Checkpoint, network
+from utils.augment import size_in_epoch
+from utils.checkpoint import Checkpoint, network, network_options
 from utils.cli import Parser, run_cli
 from utils.config import FIELDS, MAY_CHANGE, Config, differing, load_config
 from utils.datasets.faces import Split
@@ -236,9 +237,18 @@ def check_network(config: Config) -> None:
     if config.refit_size is not None and not config.refit_norms:
         raise UserError(f"refit_size is {config.refit_size}, but refit_norms is false; set it to true")
     find_origin(config)
-    smallest = min(size for size in (config.image_size, config.start_size, config.refit_size) if size is not None)
+    sizes = {size_in_epoch(config, epoch) for epoch in range(config.max_epoch_num)} | {config.image_size}
+    sizes |= set() if config.refit_size is None else {config.refit_size}
     with torch.device("meta"):  # shapes only: no memory, no time
-        model = network(dataclasses.replace(config, image_size=smallest), weights="none")
+        model = network(dataclasses.replace(config, image_size=min(sizes)), weights="none")
+    for size in sorted(sizes):
+        try:
+            check_input_size(config.arch, size, network_options(config))
+        except ModelError as error:
+            if size in (config.image_size, config.start_size, config.refit_size):
+                raise
+            grown = f"images grow from start_size {config.start_size} by 8 pixels at a time"
+            raise ModelError(f"{grown}: {error}") from None
     freeze(model, model_info(config.arch), config.freeze_stages)
 
 

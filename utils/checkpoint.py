@@ -161,7 +161,6 @@ def rebuild_model(checkpoint: Checkpoint) -> nn.Module:
 
 def network(config: Config, *, weights: str | None = None) -> nn.Module:
     """The network that ``config`` describes; ``weights`` replaces the setting of that name."""
-    options = {name: value for name in ("stem", "mask_activation") if (value := getattr(config, name)) != "default"}
     return create_model(
         config.arch,
         num_classes=config.num_classes,
@@ -169,8 +168,13 @@ def network(config: Config, *, weights: str | None = None) -> nn.Module:
         weights=config.weights if weights is None else weights,
         drop_rate=config.drop_rate,
         image_size=config.image_size,
-        **options,
+        **network_options(config),
     )
+
+
+def network_options(config: Config) -> dict[str, str]:
+    """What ``config`` asks of its network beyond what every network is asked."""
+    return {name: value for name in ("stem", "mask_activation") if (value := getattr(config, name)) != "default"}
 
 
 def _load_plain(content: bytes, path: Path) -> dict[str, Any]:
