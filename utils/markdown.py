@@ -231,11 +231,14 @@ def _cost(test: Predictions) -> tuple[str, str]:
     """(parameters, time that the training took up to the epoch that was kept)."""
     config = config_from_dict(test.meta["config"], "dump")
     minutes = test.meta["training_seconds"] / 60
-    threads = f"{config.threads} thread{'s' if config.threads > 1 else ''}"
-    processor = re.sub(r"\(R\)| Processor", "", test.meta["environment"]["processor"])
+    if config.device.startswith("cuda"):
+        machine = test.meta["environment"]["accelerator"]
+    else:
+        processor = re.sub(r"\(R\)| Processor", "", test.meta["environment"]["processor"])
+        machine = f"{config.threads} thread{'s' if config.threads > 1 else ''}, {processor}"
     return (
         f"{count_parameters(network(config, weights='none')) / 1e6:.2f} M",
-        f"{minutes:.0f} min on {threads}, {processor} (epoch {test.meta['epoch']} of {config.max_epoch_num})",
+        f"{minutes:.0f} min on {machine} (epoch {test.meta['epoch']} of {config.max_epoch_num})",
     )
 
 
