@@ -151,7 +151,7 @@ def test_integrated_gradients_add_up_to_the_logit(shipped, said, monkeypatch):
         rise = (shipped.model(x) - shipped.model(flat(x))).gather(1, targets[:, None])[:, 0]
     found = integrated_gradients(shipped.model, x, targets, 64).sum((1, 2))
     np.testing.assert_allclose(found, rise, atol=0.2)  # of a rise by up to 4
-    monkeypatch.setattr("utils.explaining.pixels.STEPS", 256)  # what is left is the sum's distance from the integral
+    monkeypatch.setattr("utils.explaining.pixels.STEPS", 512)  # what is left is the sum's distance from the integral
     found = integrated_gradients(shipped.model, x[:3], targets[:3], 64).sum((1, 2))
     np.testing.assert_allclose(found, rise[:3], atol=0.02)
 
