@@ -12,11 +12,14 @@ import pytest
 from conftest import ROOT
 
 import make_results
+from utils.agreement import load_votes
 from utils.config import load_config
-from utils.ensemble import load_runs, table
+from utils.datasets.ferplus import DROPPED, Votes, ferplus_majority
+from utils.ensemble import in_order_of, load_runs, table
 from utils.errors import UserError
 from utils.files import csv_bytes
 from utils.markdown import MIXED_ENSEMBLE, best_average, mixed_average
+from utils.metrics import mcnemar
 from utils.predictions import Predictions, combine, load_predictions
 from utils.splits import load_splits
 from utils.splits.split_file import split_file_hash, split_table
@@ -28,6 +31,20 @@ FOLDED_DUMPS = sorted(path for name in ("ckplus", "jaffe") for path in ROOT.glob
 def test_the_readme_is_what_the_dumps_give(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["make_results.py", "--check"])
     make_results.main()
+
+
+def test_what_the_readme_says_of_two_networks_by_the_votes_of_ferplus_is_what_their_dumps_give() -> None:
+    text = " ".join((ROOT / "README.md").read_text().split())
+    names = ("mobilenet_v1_faces_224px", "mobilenet_v1_faces_taught")
+    best, before = (load_predictions(*(ROOT / "results/fer2013").glob(f"{name}_2*.test.npz")) for name in names)
+    before, votes = in_order_of(best.ids, before), load_votes(ROOT / "results/ferplus/votes.npz")
+    row = {identity: index for index, identity in enumerate(votes.ids)}
+    found = Votes(votes.counts[[row[identity] for identity in best.ids]], best.ids)
+    for policy, chance in (("plurality", "McNemar p = 0.1"), ("majority", "p = 0.02")):
+        labels = ferplus_majority(found, policy)
+        hits = [(one.probabilities().argmax(1) == labels)[labels != DROPPED] for one in (best, before)]
+        assert f"{hits[0].mean():.1%}".replace("%", f" against {hits[1].mean():.1%}".replace("%", " %")) in text
+        assert f"by {policy} ({chance})" in text and chance.endswith(f"= {mcnemar(*hits):.1g}")
 
 
 def test_a_changed_number_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

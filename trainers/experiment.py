@@ -16,7 +16,7 @@ from trainers.folds import PARTS, FoldedRun, begin, pooled_dump, reopen, setting
 from trainers.learner import Learner
 from trainers.outcome import publish
 from trainers.trainer import newest_intact, train_split
-from utils.augment import size_in_epoch
+from utils.augment import GROWS_BY, size_in_epoch
 from utils.checkpoint import Checkpoint, network, network_options
 from utils.cli import Parser, run_cli
 from utils.config import FIELDS, MAY_CHANGE, Config, differing, load_config
@@ -247,8 +247,8 @@ def check_network(config: Config) -> None:
         except ModelError as error:
             if size in (config.image_size, config.start_size, config.refit_size):
                 raise
-            grown = f"images grow from start_size {config.start_size} by 8 pixels at a time"
-            raise ModelError(f"{grown}: {error}") from None
+            grown = f"images grow from start_size {config.start_size} by {GROWS_BY} pixels at a time"
+            raise ModelError(f"{grown}: {error}; start_size=null keeps one size") from None
     freeze(model, model_info(config.arch), config.freeze_stages)
 
 

@@ -42,6 +42,8 @@ _TRANSFORMS = (
 )
 VIEWS = tuple((flip, *transform) for transform in _TRANSFORMS for flip in (1.0, -1.0))
 
+GROWS_BY = 8  # pixels
+
 # Each change as (setting, the columns of a sample's draws that it takes, the draw that leaves an image as it is).
 _CHANGES = (
     ("rotation", (1,), 0.5),
@@ -89,7 +91,7 @@ def training_batch(images: torch.Tensor, samples: torch.Tensor, epoch: int, conf
 
 
 def size_in_epoch(config: Config, epoch: int) -> int:
-    """Side of the training images in ``epoch`` (from 0), in pixels: `Config.start_size` growing in steps of 8.
+    """Side of the training images in ``epoch`` (from 0), in pixels: `Config.start_size` growing in steps of `GROWS_BY`.
 
     Small images are quick, and enough for a network that knows little yet (progressive resizing; Howard, 2018).
     """
@@ -97,7 +99,7 @@ def size_in_epoch(config: Config, epoch: int) -> int:
     if start is None or start >= config.image_size:
         return config.image_size
     grown = (config.image_size - start) * epoch / (0.75 * config.max_epoch_num)
-    return min(config.image_size, start + 8 * int(grown // 8))
+    return min(config.image_size, start + GROWS_BY * int(grown // GROWS_BY))
 
 
 def view_batch(images: torch.Tensor, view: int, config: Config) -> torch.Tensor:
