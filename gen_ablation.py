@@ -47,7 +47,8 @@ def main() -> None:
             if not arguments.list:
                 failed = train(str(path), config, found) or failed
                 study.write()
-    print(ablation_text(study.write()))
+    rows = study.write()
+    print(ablation_text(rows) if rows else f"{arguments.out}: no run of {base}, so there is nothing to compare")
     if failed is not None:
         raise SaidElsewhere(failed.exit_code)
 

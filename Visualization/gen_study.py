@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--votes", type=Path, help="FER+'s votes on the images: results/ferplus/votes.npz")
     parser.add_argument("--out", type=Path, help="folder that is written to (default: the same)")
     options = parser.parse_args(arguments)
+    votes = load_votes(options.votes) if options.votes else None
     folder = options.folder or Path(load_config(None).results_dir)
     runs = load_runs(folder)
     if len(runs) < 2:
@@ -42,7 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     validation, test = zip(*runs.values(), strict=True)
     found = study(validation, test, list(runs))
     dataset = str(test[0].meta.get("dataset"))
-    votes = load_votes(options.votes) if options.votes else None
     written = write(found, TITLES.get(dataset, dataset), options.out or folder)
     print(study_text(found, votes), *written, sep="\n")
 

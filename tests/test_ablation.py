@@ -142,6 +142,14 @@ def test_trains_what_is_missing_and_writes_table_and_picture(tmp_path, without_p
     assert names(table) == ["base", "mixup"] and not list((tmp_path / "saved").rglob("*.pt"))
 
 
+def test_without_a_run_of_the_base_the_table_says_so(tmp_path):
+    (tmp_path / "configs" / "ablation").mkdir(parents=True)
+    (tmp_path / "configs" / "ablation" / "00_base.json").write_text('{"dataset": "sample"}')
+    told = start_here(tmp_path, "gen_ablation.py", "--list")
+    last = told.stdout.splitlines()[-1]
+    assert last == "results/ablation: no run of configs/ablation/00_base.json, so there is nothing to compare"
+
+
 def names(table: Path) -> list[str]:
     with table.open() as file:
         return [row["name"] for row in csv.DictReader(file)]

@@ -151,6 +151,12 @@ def test_greedy_without_validation_dumps(folder, refused):
     assert message.startswith("saved/results/good.test.npz: no validation dump good.val.npz beside it")
 
 
+def test_greedy_wants_test_dumps(folder, called):
+    ended = called(folder, "saved/results/good.val.npz", "saved/results/fair.val.npz", "--select", "greedy")
+    told = "saved/results/good.val.npz: expected a test dump, NAME.test.npz, with NAME.val.npz beside it\n"
+    assert (ended.returncode, ended.stderr) == (2, told)
+
+
 def test_greedy_refuses_test_predictions_under_the_name_of_validation(folder, refused):
     results = folder / "saved" / "results"
     for name in ("good", "fair", "lucky"):

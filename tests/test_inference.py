@@ -156,10 +156,11 @@ def test_no_images_give_no_rows(learner):
 
 
 @pytest.mark.parametrize(
-    "images", [np.zeros((2, 48, 48), np.float32), np.zeros((2, 48, 48), np.int64), np.zeros((48, 48), np.uint8)]
+    "images",
+    [np.zeros((2, 48, 48), np.float32), np.zeros((2, 48, 48), np.int64), np.zeros((48, 48), np.uint8), [[[0]]], None],
 )
 def test_images_of_another_type_or_shape_are_refused(learner, images):
-    with pytest.raises(ValueError, match=r"expected uint8 \[N, H, W\]"):
+    with pytest.raises(ValueError, match=r"expected .*uint8 \[N, H, W\]"):
         predict(learner.judged, images, CONFIG)
 
 

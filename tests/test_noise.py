@@ -125,6 +125,11 @@ def test_from_folds_to_a_run_that_applies_what_was_found(data, tmp_path):  # noq
     assert refused.returncode == 2 and "not out of fold" in refused.stderr
 
 
+def test_settings_are_not_asked_for(tmp_path):
+    refused = start_here(tmp_path, "gen_corrections.py")
+    assert (refused.returncode, refused.stderr) == (2, "the following arguments are required: dump\n")
+
+
 @pytest.mark.parametrize("dataset", ["jaffe", "ckplus"])
 def test_no_corrections_are_written_that_no_run_could_apply(tmp_path, dataset):
     refused = start_here(tmp_path, "gen_corrections.py", "x.test.npz", f"dataset={dataset}")

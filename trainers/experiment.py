@@ -238,7 +238,8 @@ def check_network(config: Config) -> None:
         raise UserError(f"refit_size is {config.refit_size}, but refit_norms is false; set it to true")
     find_origin(config)
     sizes = {size_in_epoch(config, epoch) for epoch in range(config.max_epoch_num)} | {config.image_size}
-    sizes |= set() if config.refit_size is None else {config.refit_size}
+    if config.refit_size is not None:
+        sizes.add(config.refit_size)
     with torch.device("meta"):  # shapes only: no memory, no time
         model = network(dataclasses.replace(config, image_size=min(sizes)), weights="none")
     for size in sorted(sizes):

@@ -37,6 +37,9 @@ class Parser(argparse.ArgumentParser):
             near = closest(option, [o for action in self._actions for o in action.option_strings], 1)
             hint = f"did you mean {near[0]}?" if near else f"{self.prog} --help lists all"
             message = f"unknown option {option}; {hint}"
+        for action in self._actions:
+            if action.nargs == "*":  # which argparse takes for required where options may stand among arguments
+                message = message.removesuffix(f", {action.metavar}")
         raise UserError(message)
 
 

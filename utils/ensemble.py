@@ -146,8 +146,10 @@ def load_validation(path: Path, test: Predictions) -> Predictions:
     Raises:
         UserError: it is not there, or is of another part or another network: what was fitted on it would not be honest.
     """
+    if not path.name.endswith(".test.npz"):
+        raise UserError(f"{path}: expected a test dump, NAME.test.npz, with NAME.val.npz beside it")
     other = path.with_name(path.name.removesuffix(".test.npz") + ".val.npz")
-    if not path.name.endswith(".test.npz") or not other.is_file():
+    if not other.is_file():
         raise UserError(f"{path}: no validation dump {other.name} beside it; python gen_results.py --split val")
     validation = load_predictions(other)
     for file, dump, split in ((path, test, "test"), (other, validation, "val")):

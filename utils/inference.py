@@ -51,6 +51,8 @@ def predict(
     """
     if not 1 <= views <= len(VIEWS):
         raise ValueError(f"views is {views}; expected 1 to {len(VIEWS)}")
+    if not hasattr(images, "dtype"):
+        raise ValueError(f"images are a {type(images).__name__}; expected an array, uint8 [N, H, W] or [N, H, W, 3]")
     if images.dtype != np.uint8 or not (images.ndim == 3 or images.ndim == 4 and images.shape[3] == 3):
         raise ValueError(f"images are {images.dtype} {images.shape}; expected uint8 [N, H, W] or [N, H, W, 3]")
     was_training = model.training
