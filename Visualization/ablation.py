@@ -30,20 +30,18 @@ def ablation_figure(changes: Sequence[Row], title: str) -> Figure:
         figure = Figure(figsize=(WIDTH, 1.5 + _ROW * len(names)), layout="constrained")
         axes = figure.add_subplot()
         axes.axvline(0, color=INK, linewidth=0.8)
-        right = 100 * max(row.high for row in changes)
         for place, row in enumerate(changes):
             gain, low, high = (100 * value for value in (row.gain, row.low, row.high))
             colour = BLUE if row.proven else MUTED
             axes.plot([max(low, _FURTHEST), max(high, _FURTHEST)], [place, place], color=colour, linewidth=2)
             mark = "o" if gain >= _FURTHEST else "<"
             axes.plot(max(gain, _FURTHEST), place, mark, color=colour, markersize=6, markeredgecolor="white")
-            words = plain(f"{gain:+.1f}")
-            axes.annotate(
-                words, (right, place), (30, 0), textcoords="offset points", ha="right", va="center", fontsize=SMALL
-            )
+            words = plain(f"{gain:+.1f}" if abs(gain) >= 0.05 else "0.0")
+            beside = axes.get_yaxis_transform()  # right of all bars and lines
+            axes.text(1.06, place, words, transform=beside, ha="right", va="center", fontsize=SMALL)
         axes.set_yticks(range(len(names)), [plain(name) for name in names])
         axes.set_ylim(len(names) - 0.4, -0.6)
-        axes.margins(x=0.12)
+        axes.margins(x=0.05)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(f"{value:+g}" if value else "0")))
         axes.set_xlabel("gain in validation accuracy, points")
         axes.grid(True, axis="x")

@@ -27,6 +27,8 @@ from Visualization.style import (
     style,
 )
 
+FEW = 20  # images, of fewer of which a share says little
+
 
 def members_figure(drawn: np.ndarray, chosen: np.ndarray, title: str, subtitle: str) -> Figure:
     """Accuracy of averages over their number of members.
@@ -111,6 +113,7 @@ def reliability_figure(
         title: one line or more in bold.
         subtitle: a quieter line below it.
     """
+    few = False
     with style():
         figure = Figure(figsize=(WIDTH + 1.5, 4.2), layout="constrained")
         grid = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=(3, 1))
@@ -123,8 +126,11 @@ def reliability_figure(
             right = np.bincount(index, weights=hit, minlength=BINS)[there] / counts[there]
             axes, below = grid[0, column], grid[1, column]
             axes.plot([0, 100], [0, 100], color=MUTED, linewidth=0.9, linestyle="--")
-            axes.vlines(100 * meant, 100 * meant, 100 * right, color=ORANGE, linewidth=2.5)
-            axes.plot(100 * meant, 100 * right, color=BLUE, marker="o", markersize=4.5)
+            sure = counts[there] >= FEW
+            few |= not sure.all()
+            axes.vlines(100 * meant[sure], 100 * meant[sure], 100 * right[sure], color=ORANGE, linewidth=2.5)
+            axes.plot(100 * meant[sure], 100 * right[sure], color=BLUE, marker="o", markersize=4.5)
+            axes.plot(100 * meant[~sure], 100 * right[~sure], "o", color=BLUE, markersize=4.5, fillstyle="none")
             axes.set_title(plain(name), loc="left", fontsize=BODY)
             below.bar(100 * (np.arange(BINS) + 0.5) / BINS, counts, width=90 / BINS, color=BLUE)
             below.set_xlabel(plain("confidence (%)"))
@@ -132,7 +138,7 @@ def reliability_figure(
                 _quieten(panel)
         grid[0, 0].set_ylabel(plain("accuracy (%)"))
         grid[1, 0].set_ylabel("images")
-        head(figure, title, subtitle)
+        head(figure, title, subtitle + (f"; hollow: fewer than {FEW} images" if few else ""))
     return figure
 
 

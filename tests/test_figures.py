@@ -67,10 +67,10 @@ def row(epoch: int, accuracy: float, loss: float = 1.0, lr: float = 0.01) -> dic
 def figures_of_several_panels() -> list[Figure]:
     square = np.full((2, 2), 0.25)
     faces = [np.zeros((8, 8), np.uint8)] * 2
-    reliable = np.array([[0.9, 0.1], [0.4, 0.6]])
+    reliable = np.array([[0.9, 0.1], [0.4, 0.6]]).repeat(20, axis=0)
     return [
         pairs_figure(["a", "b"], square, square, TITLE, QUIET),
-        reliability_figure(reliable, reliable, np.array([0, 1]), ("as it is", "after"), TITLE, QUIET),
+        reliability_figure(reliable, reliable, np.array([0, 1]).repeat(20), ("as it is", "after"), TITLE, QUIET),
         robustness_figure(["blur"], ["100%_"], np.full((1, 5), 0.5), 0.6, TITLE, QUIET),
         maps_figure(faces, np.ones((2, 1, 4, 4)), ["a", "b"], ["map"], TITLE, QUIET),
         captioned_faces_figure(faces, ["a", "b"], TITLE, QUIET),
@@ -86,6 +86,19 @@ def test_title_is_bold_over_a_quiet_subtitle_and_nothing_is_drawn_into_them():
         lowest = quiet.get_window_extent().y0
         assert bold.get_window_extent().y0 > lowest
         assert all(axes.get_tightbbox().y1 <= lowest for axes in figure.axes)
+
+
+def test_accuracy_at_a_confidence_that_few_images_have_is_hollow_and_not_joined():
+    reliable = np.array([[0.9, 0.1], [0.55, 0.45]])[[0] * 30 + [1] * 3]
+    figure = reliability_figure(reliable, reliable, np.zeros(33, int), ("before", "after"), TITLE, QUIET)
+    _, sure, unsure = figure.axes[0].lines
+    assert (sure.get_xdata().round().tolist(), sure.get_fillstyle()) == ([90], "full")
+    assert (unsure.get_xdata().round().tolist(), unsure.get_fillstyle(), unsure.get_linestyle()) == (
+        [55],
+        "none",
+        "None",
+    )
+    assert figure.texts[-1].get_text() == f"{QUIET}; hollow: fewer than 20 images"
 
 
 def test_a_mask_is_shown_from_its_least_to_its_largest_value():
