@@ -45,7 +45,8 @@ def main() -> None:
         raise UserError(f"{overrides[0]}: settings on top of no file; name one with weights, as configs/ablation/24_*")
     for file in files:
         for size in arguments.sizes:
-            config = load_config(file, [*overrides, f"image_size={size}", "start_size=null"])
+            one_size = (f"image_size={size}", "start_size=null", "refit_norms=false", "refit_size=null")
+            config = load_config(file, [*overrides, *one_size])
             if config.weights == "none":
                 raise UserError(f"{file}: weights is none, so there is nothing to look at")
             split, *more = load_splits(config)
