@@ -43,8 +43,17 @@ def test_what_the_readme_says_of_two_networks_by_the_votes_of_ferplus_is_what_th
     for policy, chance in (("plurality", "McNemar p = 0.1"), ("majority", "p = 0.02")):
         labels = ferplus_majority(found, policy)
         hits = [(one.probabilities().argmax(1) == labels)[labels != DROPPED] for one in (best, before)]
-        assert f"{hits[0].mean():.1%}".replace("%", f" against {hits[1].mean():.1%}".replace("%", " %")) in text
+        assert f"{100 * hits[0].mean():.1f} against {100 * hits[1].mean():.1f} %" in text
         assert f"by {policy} ({chance})" in text and chance.endswith(f"= {mcnemar(*hits):.1g}")
+
+
+def test_every_member_has_a_name_of_its_own_in_every_table() -> None:
+    lines = make_results.texts()[ROOT / "README.md"]["fer2013"].splitlines()
+    for heading in ("| network |", "| recall on test |"):
+        first = next(index for index, line in enumerate(lines) if line.startswith(heading))
+        names = [re.match(r"\| (`\w+`)", line) for line in lines[first + 2 : lines.index("", first) - 1]]
+        found = [name.group(1) for name in names if name]
+        assert len(set(found)) == len(found) == len(names) == len(load_runs(ROOT / "results" / "fer2013"))
 
 
 def test_a_changed_number_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,6 +105,25 @@ def test_resume_is_the_same_as_never_stopped(whole: Trainer, tmp_path: Path) -> 
         assert_same_run(whole.files, second.files)
 
 
+def test_a_run_that_goes_on_elsewhere_says_where_it_was(tmp_path: Path) -> None:
+    """On an accelerator first, then on a processor, then on another one of that name."""
+    first = trainer_in(tmp_path, "max_epoch_num=1")
+    first.fit()
+    here = load_checkpoint(first.files.last)
+    assert "earlier" not in here.environment
+    there = dataclasses.replace(
+        here,
+        config=dataclasses.replace(here.config, device="cuda"),
+        environment=here.environment | {"accelerator": "TPU 9", "earlier": "Z80 (cpu)"},
+    )
+    second = trainer_in(tmp_path, "max_epoch_num=1")
+    second.resume(there)
+    assert second.environment["earlier"] == "Z80 (cpu), TPU 9 (cuda)"
+    third = trainer_in(tmp_path, "max_epoch_num=1")
+    third.resume(dataclasses.replace(here, environment=second.environment))
+    assert third.environment == second.environment
+
+
 def test_a_run_killed_in_mid_epoch_goes_on_from_within_it(
     whole: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,7 @@ from utils.metrics import Scores, confusion_matrix, score
 from utils.optim import Plateau
 from utils.predictions import softmax
 from utils.runs import RunFiles
-from utils.runtime import StopRequest, environment, one_memory_error
+from utils.runtime import StopRequest, environment, machine_of, one_memory_error
 from utils.seen import seen_in
 from utils.transfer import check_unseen
 from Visualization.figures import training_curves_figure
@@ -176,6 +176,12 @@ class Trainer:
         learner.plateau = Plateau(**checkpoint.scheduler)
         self.progress, self.metrics = Progress(**checkpoint.progress), checkpoint.metrics
         self.origin, self.seen = checkpoint.origin, checkpoint.seen or self.seen
+        earlier = checkpoint.environment.get("earlier", "")
+        before = machine_of(checkpoint.config.device, checkpoint.environment)
+        if before != machine_of(self.config.device, self.environment):
+            earlier = f"{earlier}, {before}".removeprefix(", ")
+        if earlier:
+            self.environment["earlier"] = earlier
 
     def _read_steps(self) -> None:
         """Add to the sums what the steps since the last look have told.

@@ -61,7 +61,7 @@ class Checkpoint:
         data: fingerprint of each part of the data that this run may use in training; hash of its teacher's dump.
         model: weights as trained; ``ema``: averaged weights, or None.
         optimizer, scheduler, progress: what resuming needs besides.
-        environment: versions and machine.
+        environment: versions and machine; under ``earlier`` other machines, on which the run was before.
         origin: the run whose weights this one began with, see `utils.transfer.Origin`; empty where there is none.
         seen: the images of its training part, then those of what it began with, and so on, each as
             `utils.seen.seen_in` tells them; as far as they are known.

@@ -104,14 +104,15 @@ def _official_lines(runs: Runs) -> list[str]:
         "| without copies | balanced | macro F1 | ECE |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for validation, test in runs.values():
-        lines.append(_row(_name(test), _cost(test), judge(validation), judge(test)))
+    short = _short_names(names)
+    for name, (validation, test) in runs.items():
+        lines.append(_row(f"`{short[name]}`, {_told(test)}", _cost(test), judge(validation), judge(test)))
     if len(runs) > 1:
         together = combine(tests, names), combine([validation for validation, _ in runs.values()], names)
         lines.append(_row(f"**average of the {len(runs)}**", ("", ""), judge(together[1]), judge(together[0])))
         lines += ["", *_ensemble_lines(table(tests, names, together[0]))]
     lines += ["", _copies_line(tests[0])]
-    rows = {_name(test): test for test in tests}
+    rows = {f"`{short[name]}`": test for name, test in zip(names, tests, strict=True)}
     if len(runs) > 1:
         rows["**average**"] = together[0]
     lines += ["", *_recall_lines(rows)]
@@ -212,9 +213,15 @@ def _copies_line(test: Predictions) -> str:
     return f"{copies} of the {len(test.targets)} test images ({share:.1%}) have an exact copy in the training part."
 
 
-def _name(test: Predictions) -> str:
+def _short_names(runs: Sequence[str]) -> dict[str, str]:
+    """Each run's name, without the time that it began where that leaves it different from all others."""
+    short = {run: _without_date(run) for run in runs}
+    return {run: name if list(short.values()).count(name) == 1 else run for run, name in short.items()}
+
+
+def _told(test: Predictions) -> str:
     settings = config_from_dict(test.meta["config"], "dump")
-    parts = [f"`{settings.arch}`, {settings.image_size} px, seed {settings.seed}"]
+    parts = [f"{settings.image_size} px, seed {settings.seed}"]
     if settings.weights != NONE:
         parts.append(f"from `{Path(settings.weights).stem}`")
     if settings.distil_from != NONE:
@@ -236,6 +243,8 @@ def _cost(test: Predictions) -> tuple[str, str]:
     else:
         processor = re.sub(r"\(R\)| Processor", "", test.meta["environment"]["processor"])
         machine = f"{config.threads} thread{'s' if config.threads > 1 else ''}, {processor}"
+    if earlier := test.meta["environment"].get("earlier"):
+        machine = f"{earlier}, then {machine}"
     return (
         f"{count_parameters(network(config, weights='none')) / 1e6:.2f} M",
         f"{minutes:.0f} min on {machine} (epoch {test.meta['epoch']} of {config.max_epoch_num})",

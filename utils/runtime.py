@@ -6,10 +6,11 @@ import dataclasses
 import os
 import platform
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 from torch import nn
@@ -168,6 +169,13 @@ def environment() -> dict[str, str | int]:
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "processors": processors(),
     }
+
+
+def machine_of(device: str, environment: Mapping[str, Any]) -> str:
+    """What does the work of a run on ``device`` in an `environment`: its accelerator or its processor, by name."""
+    kind = torch.device(device).type
+    name = environment.get("processor" if kind == "cpu" else "accelerator", "unknown")
+    return f"{name} ({kind})"
 
 
 @contextlib.contextmanager
