@@ -9,6 +9,7 @@ import numpy as np
 
 from utils.agreement import dual_scores, human_agreement
 from utils.calibration import at_temperature, fit_temperature
+from utils.config import config_from_dict
 from utils.datasets.ferplus import DROPPED, Votes, ferplus_majority
 from utils.distillation import NONE
 from utils.ensemble import greedy, refuse_folds
@@ -165,11 +166,10 @@ def on_processors(dump: Predictions, root: Path) -> bool:
         root: the folder that ``distil_from`` is looked up in.
     """
     for network in dump.meta.get("networks", [dump.meta]):
-        config, environment = network["config"], network.get("environment", {})
-        if config["device"].startswith("cuda") or "(cuda)" in environment.get("earlier", ""):
+        config = config_from_dict(network["config"], "dump")
+        if config.device.startswith("cuda") or "(cuda)" in network.get("environment", {}).get("earlier", ""):
             return False
-        teacher = config.get("distil_from", NONE)
-        if teacher != NONE and not on_processors(load_predictions(root / teacher), root):
+        if config.distil_from != NONE and not on_processors(load_predictions(root / config.distil_from), root):
             return False
     return True
 
