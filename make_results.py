@@ -83,7 +83,7 @@ def texts() -> dict[Path, dict[str, str]]:
     readme["reached"] = reached_text(
         {
             "processors alone": (study_of(FER2013, lambda test: on_processors(test, ROOT)), 71.0, 73.5),
-            "an H200, some or all": (found, 74.2, 76.9),
+            "processors or a GPU": (found, 74.2, 76.9),
         }
     )
     readme["study"] = study_text(found, load_votes(ROOT / VOTES))

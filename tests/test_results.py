@@ -47,6 +47,30 @@ def test_what_the_readme_says_of_two_networks_by_the_votes_of_ferplus_is_what_th
         assert f"by {policy} ({chance})" in text and chance.endswith(f"= {mcnemar(*hits):.1g}")
 
 
+@pytest.mark.parametrize(
+    ("better", "worse", "told"),
+    [
+        ("mobilenet_v1_faces_224px", "mobilenet_v1_faces_160px_20261127_175119", "{} points lower (McNemar p = {})"),
+        (
+            "compact_vgg_taught",
+            "compact_vgg_long",
+            "{} points behind the one that three networks taught (McNemar p = {})",
+        ),
+        ("compact_vgg_taught_long", "compact_vgg_taught", "{} more (`compact_vgg_taught_long`, p = {})"),
+        ("resnet18_native_taught", "resnet18_native", "{} more (p = {})"),
+    ],
+)
+def test_differences_that_the_readme_tells_are_those_of_the_dumps(better: str, worse: str, told: str) -> None:
+    first, second = (
+        load_predictions(*(ROOT / "results/fer2013").glob(f"{name if '_2026' in name else f'{name}_2*'}.test.npz"))
+        for name in (better, worse)
+    )
+    hits = [one.probabilities().argmax(1) == one.targets for one in (first, in_order_of(first.ids, second))]
+    gain = 100 * (hits[0].mean() - hits[1].mean())
+    expected = told.format(f"{gain:.1f}", f"{mcnemar(*hits):.1g}")
+    assert expected in " ".join((ROOT / "README.md").read_text().split())
+
+
 def test_every_member_has_a_name_of_its_own_in_every_table() -> None:
     lines = make_results.texts()[ROOT / "README.md"]["fer2013"].splitlines()
     for heading in ("| network |", "| recall on test |"):

@@ -219,6 +219,7 @@ def test_a_network_was_on_an_accelerator_where_it_or_one_that_taught_it_was(tmp_
         return load_predictions(tmp_path / f"{name}.npz")
 
     assert on_processors(dump("plain"), tmp_path) and not on_processors(dump("fast", "cuda:0"), tmp_path)
+    assert not on_processors(dump("laptop", "mps"), tmp_path)
     assert not on_processors(dump("moved", environment={"earlier": "Z80 (cpu), TPU 9 (cuda)"}), tmp_path)
     pupil = dump("pupil", teacher="plain.npz")
     assert on_processors(pupil, tmp_path) and not on_processors(dump("taught", teacher="fast.npz"), tmp_path)

@@ -106,7 +106,7 @@ def _official_lines(runs: Runs) -> list[str]:
     ]
     short = _short_names(names)
     for name, (validation, test) in runs.items():
-        lines.append(_row(f"`{short[name]}`, {_told(test)}", _cost(test), judge(validation), judge(test)))
+        lines.append(_row(f"`{short[name]}`, {_particulars(test)}", _cost(test), judge(validation), judge(test)))
     if len(runs) > 1:
         together = combine(tests, names), combine([validation for validation, _ in runs.values()], names)
         lines.append(_row(f"**average of the {len(runs)}**", ("", ""), judge(together[1]), judge(together[0])))
@@ -219,7 +219,7 @@ def _short_names(runs: Sequence[str]) -> dict[str, str]:
     return {run: name if list(short.values()).count(name) == 1 else run for run, name in short.items()}
 
 
-def _told(test: Predictions) -> str:
+def _particulars(test: Predictions) -> str:
     settings = config_from_dict(test.meta["config"], "dump")
     parts = [f"{settings.image_size} px, seed {settings.seed}"]
     if settings.weights != NONE:

@@ -167,7 +167,9 @@ def on_processors(dump: Predictions, root: Path) -> bool:
     """
     for network in dump.meta.get("networks", [dump.meta]):
         config = config_from_dict(network["config"], "dump")
-        if config.device.startswith("cuda") or "(cuda)" in network.get("environment", {}).get("earlier", ""):
+        earlier = network.get("environment", {}).get("earlier", "")
+        # a run settles 'auto' for itself; only dumps of the first runs, made on processors, still say it
+        if config.device not in ("auto", "cpu") or "(cuda)" in earlier or "(mps)" in earlier:
             return False
         if config.distil_from != NONE and not on_processors(load_predictions(root / config.distil_from), root):
             return False
