@@ -16,7 +16,7 @@ lint: .venv/ready-dev
 	$(BIN)/mypy
 	if [ -f web/node_modules/done ]; then npm run --silent check --prefix web; fi
 
-results: .venv/ready ## every number in the README, from the committed dumps
+results: .venv/ready ## every number in README.md, docs/ and the cards, from the committed dumps
 	$(BIN)/python make_results.py
 
 bench: .venv/ready-bench ## speed beside other programs, a quarter of an hour

@@ -1,7 +1,7 @@
-"""Every number and table of the README and the model cards, from the committed dumps: python make_results.py."""
+"""Every number and table of README.md, docs/ and the model cards, from the committed dumps: python make_results.py."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from utils.cli import Parser, run_cli
 from utils.ensemble import ENSEMBLE, load_runs, write_ensemble
 from utils.errors import UserError
 from utils.files import read_small_text, write_atomically
+from utils.headline import headline_text
 from utils.labels import TITLES
 from utils.markdown import MIXED_ENSEMBLE, Runs, best_average, inflations, mixed_average, results_text
 from utils.metrics import score
@@ -43,12 +44,13 @@ ROOT = Path(__file__).resolve().parent
 SHIPPED, PEERS = "models/pretrained", "results/peers"
 FER2013, VOTES = "fer2013", "results/ferplus/votes.npz"
 DATASETS = (FER2013, "ckplus", "jaffe")
+PROCESSORS, WITH_GPU = "processors alone", "processors or a GPU"
 BEGIN, END = "<!-- begin generated: {} -->", "<!-- end generated: {} -->"
 
 
 def main() -> None:
-    """Rewrite the generated parts of README.md and model cards, and what is drawn; ``--check`` only compares."""
-    parser = Parser("Every number and table of the README and the model cards, from the committed dumps.")
+    """Rewrite the generated parts of README.md, docs/ and the cards, and what is drawn; ``--check`` only compares."""
+    parser = Parser("Every number and table of README.md, docs/ and the model cards, from the committed dumps.")
     parser.add_argument("--check", action="store_true", help="change nothing; exit 2 where a text differs")
     arguments = parser.parse_args()
     for path, blocks in texts().items():
@@ -77,31 +79,53 @@ def main() -> None:
 
 def texts() -> dict[Path, dict[str, str]]:
     """What is generated: file → name of the block → its Markdown."""
-    results = ROOT / "results"
-    readme = {name: results_text(load_runs(results / name), f"results/{name}", ROOT / "configs") for name in DATASETS}
-    found = study_of(FER2013)
-    readme["reached"] = reached_text(
-        {
-            "processors alone": (study_of(FER2013, lambda test: on_processors(test, ROOT)), 71.0, 73.5),
-            "processors or a GPU": (found, 74.2, 76.9),
-        }
-    )
-    readme["study"] = study_text(found, load_votes(ROOT / VOTES))
-    readme["bench"] = measured_speed(results / "bench" / "cpu.csv")
-    readme["bench without AMX"] = measured_speed(results / "bench" / "without_amx" / "cpu.csv")
-    points = read_points(results / "bench" / "time_to_accuracy.csv")
-    readme["record"] = record_text(points, load_runs(results / "record"))
-    readme["large sets"] = large_sets()
-    costs = read_table(results / "bench" / "pictures.csv", ("what", "threads", "best", "median"))
-    readme["pictures"] = pictures_text(costs)
-    readme["page"] = measured_page(results / "bench" / "page.csv")
-    changes = sorted((ROOT / "configs" / "ablation").glob("*.json"))
-    if rows := rows_of(changes, [], results / "ablation"):
-        readme["ablation"] = ablation_text(rows)
-    if readouts := sorted((results / "frozen").glob("*.npz")):
-        readme["frozen"] = frozen_text([load_predictions(path) for path in readouts])
+    bench = ROOT / "results" / "bench"
+    runs = {name: load_runs(ROOT / "results" / name) for name in DATASETS}
+    studies = {
+        PROCESSORS: study_of(FER2013, lambda test: on_processors(test, ROOT)),
+        WITH_GPU: study_of(FER2013),
+    }
+    readme = {
+        "headline": headline(studies, runs),
+        "pictures": pictures_text(read_table(bench / "pictures.csv", ("what", "threads", "best", "median"))),
+        "page": measured_page(bench / "page.csv"),
+        "large sets": large_sets(),
+    }
+    speed = {
+        "bench": measured_speed(bench / "cpu.csv"),
+        "bench without AMX": measured_speed(bench / "without_amx" / "cpu.csv"),
+        "record": record_text(read_points(bench / "time_to_accuracy.csv"), load_runs(ROOT / "results" / "record")),
+    }
     cards = {weights.stem: card_of(weights.stem) for weights in shipped()}
-    return {ROOT / "README.md": readme} | ({ROOT / SHIPPED / "README.md": cards} if cards else {})
+    return {
+        ROOT / "README.md": readme,
+        ROOT / "docs" / "results.md": results(studies, runs),
+        ROOT / "docs" / "speed.md": speed,
+    } | ({ROOT / SHIPPED / "README.md": cards} if cards else {})
+
+
+def headline(studies: Mapping[str, Study], runs: Mapping[str, Runs]) -> str:
+    """The block of the README that says what was reached."""
+    tests = [
+        (weights.stem, load_predictions(ROOT / "results" / "pretrained" / f"{weights.stem}.test.npz"))
+        for weights in shipped()
+    ]
+    folded = {name: runs[name] for name in DATASETS if name != FER2013}
+    return headline_text(studies, tests, folded, lambda test: PROCESSORS if on_processors(test, ROOT) else WITH_GPU)
+
+
+def results(studies: Mapping[str, Study], runs: Mapping[str, Runs]) -> dict[str, str]:
+    """The blocks of docs/results.md."""
+    folder, configs = ROOT / "results", ROOT / "configs"
+    blocks = {name: results_text(runs[name], f"results/{name}", configs) for name in DATASETS}
+    aims = {PROCESSORS: (71.0, 73.5), WITH_GPU: (74.2, 76.9)}
+    blocks["reached"] = reached_text({machine: (studies[machine], *aim) for machine, aim in aims.items()})
+    blocks["study"] = study_text(studies[WITH_GPU], load_votes(ROOT / VOTES))
+    if rows := rows_of(sorted((configs / "ablation").glob("*.json")), [], folder / "ablation"):
+        blocks["ablation"] = ablation_text(rows)
+    if readouts := sorted((folder / "frozen").glob("*.npz")):
+        blocks["frozen"] = frozen_text([load_predictions(path) for path in readouts])
+    return blocks
 
 
 def shipped() -> list[Path]:
@@ -123,7 +147,7 @@ def card_of(name: str) -> str:
 
 
 def measured_speed(table: Path) -> str:
-    """The block of the README that `make bench` fills."""
+    """A block of docs/speed.md that `make bench` fills."""
     if not table.exists():
         return "Not measured yet."
     facts = json.loads(read_small_text(table.with_suffix(".json"), most=2**16))
@@ -166,7 +190,7 @@ def replaced(text: str, name: str, block: str, file: str = "README.md") -> str:
 
 
 def write_averages(runs: Runs, folder: Path) -> None:
-    """The averages that the README names, as `gen_ensemble.py` writes them."""
+    """The averages that docs/results.md names, as `gen_ensemble.py` writes them."""
     for average, name in ((best_average(runs)[1], ENSEMBLE), (mixed_average(runs), MIXED_ENSEMBLE)):
         if average is not None and (members := average.meta.get("members")):
             selection = {"members": "all members", "split": "none"}

@@ -113,7 +113,7 @@ def fitted(known: np.ndarray, labels: np.ndarray, unknown: np.ndarray, classes: 
 
 
 def frozen_text(dumps: Sequence[Predictions]) -> str:
-    """The table of the README: weights down, sizes across, accuracy on validation; empty cells were not measured."""
+    """The table, as Markdown: weights down, sizes across, accuracy on validation; empty cells were not measured."""
     found: dict[str, dict[int, float]] = {}
     for dump in dumps:
         name = dump.meta["run"].rpartition("_")[0]

@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def page_text(costs: Mapping[str, float]) -> str:
-    """The README's block.
+    """The figures, as Markdown.
 
     Args:
         costs: value by what was measured, of ``page.csv``.

@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def pictures_text(rows: Sequence[Mapping[str, str]]) -> str:
-    """The README's block.
+    """The table, as Markdown.
 
     Args:
         rows: of ``pictures.csv``.

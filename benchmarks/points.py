@@ -1,4 +1,4 @@
-"""Where trainings stood when: the table of `benchmarks.time_to_accuracy`, and the README's part of it."""
+"""Where trainings stood when: the table of `benchmarks.time_to_accuracy`, and what is told of it."""
 
 import csv
 import io
@@ -64,7 +64,7 @@ def write_points(points: Iterable[Point], path: Path) -> None:
 
 
 def record_text(points: Sequence[Point], runs: Runs) -> str:
-    """The README's table: how far each program came, in what time; and what was to be reached.
+    """The table, as Markdown: how far each program came, in what time; and what was to be reached.
 
     Args:
         points: of the table.

@@ -1,7 +1,7 @@
 """What a large set costs before and beside its training: ``python -m benchmarks.preparing``.
 
 Reading JPEGs of 224 px, hashing them at every start, looking for copies, the order of an epoch, and names in memory,
-each through the function that a training calls, on one core; the largest sets of the README are these times a count.
+each through the function that a training calls, on one core; of larger sets are told these times a count.
 """
 
 import tempfile
@@ -35,7 +35,7 @@ JPEG, READ = "size of a JPEG", "reading JPEGs"
 HASH, COPIES = "hashing images at the start", "hashing images to find copies"
 ORDER, ORDER_MEMORY = "order of an epoch", "order of an epoch, memory"
 NAMES = "name and label, memory"
-# The largest sets that the README speaks of: images, and bytes of each.
+# The larger sets that are told of: images, and bytes of each.
 COLOUR, GREY = (300_000, 3 * SIDE**2), (100_000_000, 48**2)
 DISK = 0.5  # GB/s, of an ordinary one
 
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def large_sets_text(costs: Mapping[str, float], rates: Sequence[Mapping[str, str]]) -> str:
-    """The README's block: what is measured of one image, times as many as there are.
+    """The table, as Markdown: what is measured of one image, times as many as there are.
 
     Args:
         costs: value by what was measured, of ``preparing.csv``.

@@ -120,7 +120,7 @@ def figure(value: str | float, unit: str) -> str:
 
 
 def speed_text(rows: Sequence[Mapping[str, str]], facts: Mapping[str, str], titles: Mapping[str, str]) -> str:
-    """The README's section: ours, and how many times as good it is as each peer; then what was to be reached.
+    """The section, as Markdown: ours, and how many times as good it is as each peer; then what was to be reached.
 
     Args:
         rows: of the CSV file.

@@ -1,4 +1,4 @@
-"""The README holds what the committed dumps give, and make_results.py computes it."""
+"""README.md and docs/ hold what the committed dumps give, and make_results.py computes it."""
 
 import dataclasses
 import json
@@ -18,23 +18,27 @@ from utils.datasets.ferplus import DROPPED, Votes, ferplus_majority
 from utils.ensemble import in_order_of, load_runs, table
 from utils.errors import UserError
 from utils.files import csv_bytes
-from utils.markdown import MIXED_ENSEMBLE, best_average, mixed_average
+from utils.headline import headline_text
+from utils.inflation import network_name
+from utils.markdown import MIXED_ENSEMBLE, all_views, best_average, honest, mixed_average
 from utils.metrics import mcnemar
 from utils.predictions import Predictions, combine, load_predictions
+from utils.report import judge
 from utils.splits import load_splits
 from utils.splits.split_file import split_file_hash, split_table
 
 DUMPS = sorted(path for path in ROOT.glob("results/*/*.test.npz") if path.parent.name != "peers")
+RESULTS = ROOT / "docs" / "results.md"
 FOLDED_DUMPS = sorted(path for name in ("ckplus", "jaffe") for path in ROOT.glob(f"results/{name}/*.npz"))
 
 
-def test_the_readme_is_what_the_dumps_give(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_generated_is_what_the_dumps_give(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["make_results.py", "--check"])
     make_results.main()
 
 
-def test_what_the_readme_says_of_two_networks_by_the_votes_of_ferplus_is_what_their_dumps_give() -> None:
-    text = " ".join((ROOT / "README.md").read_text().split())
+def test_what_is_told_of_two_networks_by_the_votes_of_ferplus_is_what_their_dumps_give() -> None:
+    text = " ".join(RESULTS.read_text().split())
     names = ("mobilenet_v1_faces_224px", "mobilenet_v1_faces_taught")
     best, before = (load_predictions(*(ROOT / "results/fer2013").glob(f"{name}_2*.test.npz")) for name in names)
     before, votes = in_order_of(best.ids, before), load_votes(ROOT / "results/ferplus/votes.npz")
@@ -60,7 +64,7 @@ def test_what_the_readme_says_of_two_networks_by_the_votes_of_ferplus_is_what_th
         ("resnet18_native_taught", "resnet18_native", "{} more (p = {})"),
     ],
 )
-def test_differences_that_the_readme_tells_are_those_of_the_dumps(better: str, worse: str, told: str) -> None:
+def test_differences_that_are_told_are_those_of_the_dumps(better: str, worse: str, told: str) -> None:
     first, second = (
         load_predictions(*(ROOT / "results/fer2013").glob(f"{name if '_2026' in name else f'{name}_2*'}.test.npz"))
         for name in (better, worse)
@@ -68,11 +72,11 @@ def test_differences_that_the_readme_tells_are_those_of_the_dumps(better: str, w
     hits = [one.probabilities().argmax(1) == one.targets for one in (first, in_order_of(first.ids, second))]
     gain = 100 * (hits[0].mean() - hits[1].mean())
     expected = told.format(f"{gain:.1f}", f"{mcnemar(*hits):.1g}")
-    assert expected in " ".join((ROOT / "README.md").read_text().split())
+    assert expected in " ".join(RESULTS.read_text().split())
 
 
 def test_every_member_has_a_name_of_its_own_in_every_table() -> None:
-    lines = make_results.texts()[ROOT / "README.md"]["fer2013"].splitlines()
+    lines = make_results.texts()[RESULTS]["fer2013"].splitlines()
     for heading in ("| network |", "| recall on test |"):
         first = next(index for index, line in enumerate(lines) if line.startswith(heading))
         names = [re.match(r"\| (`\w+`)", line) for line in lines[first + 2 : lines.index("", first) - 1]]
@@ -80,16 +84,30 @@ def test_every_member_has_a_name_of_its_own_in_every_table() -> None:
         assert len(set(found)) == len(found) == len(names) == len(load_runs(ROOT / "results" / "fer2013"))
 
 
-def test_a_changed_number_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(ROOT / "results", tmp_path / "results")
-    shutil.copytree(ROOT / "configs", tmp_path / "configs")
-    text = (ROOT / "README.md").read_text()
-    number = re.search(r"\*\*(\d\d\.\d\d)%\*\*", text)
+def test_the_first_table_names_what_validation_chose() -> None:
+    runs = {
+        name: pair for name, pair in load_runs(ROOT / "results" / "jaffe").items() if "from" in network_name(pair[1])
+    }
+    first, second = list(honest(runs))[:2]
+    (its, test), (other, other_test) = runs[first], runs[second]
+    for pairs in ({first: (its, test), second: (other, other_test)}, {first: (other, test), second: (its, other_test)}):
+        chosen = max(pairs.values(), key=lambda pair: all_views(judge(pair[0])).accuracy)[1]
+        line = headline_text({}, [], {"jaffe": pairs}, lambda _: "a laptop").splitlines()[-1]
+        assert f"{network_name(chosen)}, the best of 2 | a laptop | **{all_views(judge(chosen)).accuracy:.1%}**" in line
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_a_changed_number_is_noticed(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("results", "configs", "docs", "models/pretrained"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    shutil.copy(ROOT / "README.md", tmp_path)
+    text = (ROOT / page).read_text()
+    number = re.search(r"\*\*(\d\d\.\d+)%\*\*", text)
     assert number is not None
-    (tmp_path / "README.md").write_text(text.replace(number.group(1), "99.99", 1))
+    (tmp_path / page).write_text(text.replace(number.group(1), "99.99", 1))
     monkeypatch.setattr(make_results, "ROOT", tmp_path)
     monkeypatch.setattr("sys.argv", ["make_results.py", "--check"])
-    with pytest.raises(UserError, match="differs from the committed dumps"):
+    with pytest.raises(UserError, match=f"{page}: differs from the committed dumps"):
         make_results.main()
 
 
@@ -150,7 +168,7 @@ def test_committed_averages_are_those_of_their_members(path: Path) -> None:
     assert dict(kept.meta) == json.loads(json.dumps({**average.meta, "selection": kept.meta["selection"]}))
     runs = load_runs(path.parent)
     wanted = mixed_average(runs) if path.name.startswith(MIXED_ENSEMBLE) else best_average(runs)[1]
-    assert wanted is not None and kept.meta["members"] == wanted.meta["members"]  # those that the README names
+    assert wanted is not None and kept.meta["members"] == wanted.meta["members"]  # those that docs/results.md names
     rows = table(members, kept.meta["members"], average)
     assert path.with_suffix(".csv").read_bytes() == csv_bytes(rows)
     known = {member.meta.get("splits") for member in members}

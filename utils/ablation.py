@@ -167,7 +167,7 @@ def write_ablation(rows: Sequence[Row], path: Path) -> None:
 
 
 def ablation_text(rows: Sequence[Row]) -> str:
-    """The README's table, as Markdown."""
+    """The table, as Markdown."""
     lines = [
         "| change | seeds | validation, mean (each) | gain in points, 95 % interval | seconds to the kept epoch |",
         "|---|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""The committed dumps of one data set as the tables of the README."""
+"""The committed dumps of one data set as tables in Markdown."""
 
 import json
 import re

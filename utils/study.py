@@ -151,7 +151,7 @@ def variant_table(found: Study) -> list[dict[str, Any]]:
 
 
 def study_text(found: Study, votes: Votes | None) -> str:
-    """The README's tables, as Markdown; those of FER+ where there are ``votes``."""
+    """The tables, as Markdown; those of FER+ where there are ``votes``."""
     sections = [_variant_lines(found), _diversity_lines(found), _belief_lines(found)]
     if votes is not None:
         sections.append(_dual_lines(found, votes))
