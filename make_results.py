@@ -17,6 +17,7 @@ from utils.ablation import ablation_text, rows_of
 from utils.agreement import load_votes
 from utils.card import before_and_after, card_text, read_table
 from utils.cli import Parser, run_cli
+from utils.descent import on_processors, other_sets
 from utils.ensemble import ENSEMBLE, load_runs, write_ensemble
 from utils.errors import UserError
 from utils.files import read_small_text, write_atomically
@@ -29,7 +30,7 @@ from utils.predictions import Predictions, load_predictions
 from utils.report import confusion
 from utils.shipped import SUFFIX, taken_up
 from utils.splits.protocols import caution
-from utils.study import Study, on_processors, reached_text, study, study_text
+from utils.study import Study, reached_text, study, study_text
 from Visualization.curves import MOST_RUNS
 from Visualization.ensembles import reliability_figure
 from Visualization.figures import confusion_matrix_figure
@@ -44,7 +45,7 @@ ROOT = Path(__file__).resolve().parent
 SHIPPED, PEERS = "models/pretrained", "results/peers"
 FER2013, VOTES = "fer2013", "results/ferplus/votes.npz"
 DATASETS = (FER2013, "ckplus", "jaffe")
-PROCESSORS, WITH_GPU = "processors alone", "processors or a GPU"
+PROCESSORS, WITH_GPU = "CPU", "CPU or GPU"
 BEGIN, END = "<!-- begin generated: {} -->", "<!-- end generated: {} -->"
 
 
@@ -86,15 +87,15 @@ def texts() -> dict[Path, dict[str, str]]:
         WITH_GPU: study_of(FER2013),
     }
     readme = {
-        "headline": headline(studies, runs),
-        "pictures": pictures_text(read_table(bench / "pictures.csv", ("what", "threads", "best", "median"))),
+        "headline": headline(runs),
         "page": measured_page(bench / "page.csv"),
-        "large sets": large_sets(),
     }
     speed = {
         "bench": measured_speed(bench / "cpu.csv"),
         "bench without AMX": measured_speed(bench / "without_amx" / "cpu.csv"),
         "record": record_text(read_points(bench / "time_to_accuracy.csv"), load_runs(ROOT / "results" / "record")),
+        "pictures": pictures_text(read_table(bench / "pictures.csv", ("what", "threads", "best", "median"))),
+        "large sets": large_sets(),
     }
     cards = {weights.stem: card_of(weights.stem) for weights in shipped()}
     return {
@@ -104,14 +105,21 @@ def texts() -> dict[Path, dict[str, str]]:
     } | ({ROOT / SHIPPED / "README.md": cards} if cards else {})
 
 
-def headline(studies: Mapping[str, Study], runs: Mapping[str, Runs]) -> str:
-    """The block of the README that says what was reached."""
+def headline(runs: Mapping[str, Runs]) -> str:
+    """The block of the README that says what was reached: from FER2013 alone on a CPU, on a CPU, and at all."""
+    on_cpu = {name: pair for name, pair in runs[FER2013].items() if on_processors(pair[1], ROOT)}
+    alone = {name: pair for name, pair in on_cpu.items() if not other_sets(pair[1], ROOT)}
     tests = [
         (weights.stem, load_predictions(ROOT / "results" / "pretrained" / f"{weights.stem}.test.npz"))
         for weights in shipped()
     ]
     folded = {name: runs[name] for name in DATASETS if name != FER2013}
-    return headline_text(studies, tests, folded, lambda test: PROCESSORS if on_processors(test, ROOT) else WITH_GPU)
+    return headline_text([alone, on_cpu, runs[FER2013]], tests, folded, facts)
+
+
+def facts(test: Predictions) -> tuple[str, str]:
+    """The sets that the networks of a dump, or what taught them, began with; whether any of them was on a GPU."""
+    return ", ".join(other_sets(test, ROOT)) or "none", "CPU" if on_processors(test, ROOT) else "GPU"
 
 
 def results(studies: Mapping[str, Study], runs: Mapping[str, Runs]) -> dict[str, str]:
@@ -162,7 +170,7 @@ def measured_page(table: Path) -> str:
 
 
 def large_sets() -> str:
-    """The block of the README on sets larger than memory."""
+    """The block of docs/speed.md on sets larger than memory."""
     bench = ROOT / "results" / "bench"
     costs = {row["what"]: float(row["value"]) for row in read_table(bench / "preparing.csv", ("what", "value"))}
     return large_sets_text(costs, read_table(bench / "larger_than_memory.csv", ("augment", "disk_img_s", "ratio")))

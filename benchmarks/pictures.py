@@ -87,7 +87,7 @@ def pictures_text(rows: Sequence[Mapping[str, str]]) -> str:
     for what in best:
         lines.append(f"| {what} | {threads[what]} | {best[what]:.1f} ms | {medians[what]:.1f} ms |")
     rate = f"{1000 / medians[FRAME]:.0f} frames a second by the median; 15 were aimed at."
-    return "\n".join([*lines, "", f"That is {rate} For one face 5 ms were."])
+    return "\n".join([*lines, "", f"That is {rate} For one face 5 ms were aimed at."])
 
 
 def measured(network: str, what: str, threads: int, count: int, job: Callable[[], object], *, rounds: int) -> Cost:

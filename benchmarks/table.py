@@ -145,8 +145,9 @@ def speed_text(rows: Sequence[Mapping[str, str]], facts: Mapping[str, str], titl
             value = figure(row["ratio"], "times") if by_ratio else figure(row["median"], row["unit"])
             what = titles.get(row["case"], row["case"])
             what += f", beside {row['peer']} ({row['settings']})" if by_ratio else ""
-            void = ", void" if row["void"] else ""
-            lines.append(f"| {what} | {row['target']} | {value}{void} | {row['reached']} |")
+            unit = "times" if by_ratio else row["unit"]
+            verdict = row["reached"] and ("void" if row["void"] else row["reached"])
+            lines.append(f"| {what} | {row['target']} {unit} | {value} | {verdict} |")
     return "\n".join(lines)
 
 

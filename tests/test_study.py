@@ -10,8 +10,8 @@ from utils.agreement import dual_scores, human_agreement, load_votes, save_votes
 from utils.datasets.ferplus import Votes
 from utils.ensemble import load_runs
 from utils.errors import UserError
-from utils.predictions import Predictions, load_predictions, save_predictions, softmax
-from utils.study import on_processors, pair_table, reached_text, study, study_text
+from utils.predictions import Predictions, save_predictions, softmax
+from utils.study import pair_table, reached_text, study, study_text
 from utils.variants import (
     by_number,
     disagreement,
@@ -209,23 +209,6 @@ def test_what_was_reached_stands_beside_what_was_aimed_at(pairs):
     expected = [best, found.rows[1].test.accuracy, found.rows[0].test.accuracy]
     for line, accuracy, aim in zip(lines[3:], expected, (99, 99.5, 99.5), strict=True):
         assert f"**{accuracy:.2%}**" in line and line.endswith(f"| {aim - 100 * accuracy:.2f} points short |")
-
-
-def test_a_network_was_on_an_accelerator_where_it_or_one_that_taught_it_was(tmp_path):
-    def dump(name, device="cpu", **more):
-        whole = drawn(1.0, "train", 0)
-        meta = {"config": {"device": device, "distil_from": more.pop("teacher", "none")}, "environment": {}} | more
-        save_predictions(replace(whole, meta=whole.meta | meta), tmp_path / f"{name}.npz")
-        return load_predictions(tmp_path / f"{name}.npz")
-
-    assert on_processors(dump("plain"), tmp_path) and not on_processors(dump("fast", "cuda:0"), tmp_path)
-    assert not on_processors(dump("laptop", "mps"), tmp_path)
-    assert not on_processors(dump("moved", environment={"earlier": "Z80 (cpu), TPU 9 (cuda)"}), tmp_path)
-    pupil = dump("pupil", teacher="plain.npz")
-    assert on_processors(pupil, tmp_path) and not on_processors(dump("taught", teacher="fast.npz"), tmp_path)
-    both = [{"config": {"device": "cpu", "distil_from": name}} for name in ("pupil.npz", "taught.npz")]
-    assert not on_processors(dump("average", networks=both), tmp_path)
-    assert on_processors(dump("other", networks=both[:1]), tmp_path)
 
 
 def test_pairs_are_drawn_with_the_adjusted_p(pairs):

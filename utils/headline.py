@@ -2,47 +2,69 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from utils.inflation import network_name
+from utils.ensemble import greedy
 from utils.labels import TITLES
-from utils.markdown import Runs, all_views, honest
-from utils.metrics import Scores, score
+from utils.markdown import Runs, all_views, fresh_of, honest, short_names
+from utils.metrics import Scores
 from utils.pooling import spread
-from utils.predictions import Predictions
+from utils.predictions import Predictions, combine
 from utils.report import judge
-from utils.study import Study
+
+Facts = Callable[[Predictions], tuple[str, str]]
 
 
 def headline_text(
-    studies: Mapping[str, Study],
-    shipped: Sequence[tuple[str, Predictions]],
-    folded: Mapping[str, Runs],
-    machine: Callable[[Predictions], str],
+    groups: Sequence[Runs], shipped: Sequence[tuple[str, Predictions]], folded: Mapping[str, Runs], facts: Facts
 ) -> str:
     """As Markdown; in each line what validation chose, and what the test part said of it.
 
     Args:
-        studies: what the networks of each were trained on → the study of FER2013's networks.
+        groups: FER2013's runs, again and again, the last time all of them.
         shipped: the networks that come with the package: name, test dump.
         folded: data set → its runs, of which those count that keep persons apart.
-        machine: what the network of a dump was trained on.
+        facts: of a dump, the other sets whose pictures are behind its networks, and what they were trained on.
     """
-    lines = ["| data set | network | trained on | **test** | 95 % interval |", "|---|---|---|---|---|"]
-    for trained_on, found in studies.items():
-        best = score(found.members.test[found.best], found.members.targets)
-        lines.append(_line("FER2013", f"the best of {len(found.members.names)}", trained_on, best))
-        lines.append(_line("FER2013", f"{len(found.order)} of them, averaged", trained_on, found.rows[1].test))
+    lines = [
+        "| data set | network | other pictures | trained on | **test** | 95 % interval | without copies |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    names = short_names(list(groups[-1])) if groups else {}
+    for runs in groups:
+        best = _best(runs)
+        chosen = [list(runs)[index] for index in greedy([validation for validation, _ in runs.values()], list(runs))]
+        average = combine([runs[name][1] for name in chosen], chosen)
+        lines.append(_line("FER2013", f"`{names[best]}`, the best of {len(runs)}", runs[best][1], facts))
+        lines.append(_line("FER2013", f"average of {len(chosen)} of these {len(runs)}", average, facts))
     for name, test in shipped:
-        what = f"`{name}`, which comes with the package, one view"
-        lines.append(_line("FER2013", what, machine(test), judge(test)["clean"]))
+        lines.append(_line("FER2013", f"`{name}`, in this package, one view", test, facts, one_view=True))
     for dataset, runs in folded.items():
         apart = honest(runs)
-        test = apart[max(apart, key=lambda name: all_views(judge(apart[name][0])).accuracy)][1]
-        title = f"{TITLES[dataset]}, other people in train and test"
-        what = f"{network_name(test)}, the best of {len(apart)}"
-        lines.append(_line(title, what, machine(test), all_views(judge(test)), spread(test).interval))
+        test = apart[_best(apart)][1]
+        what = f"`{test.meta['arch']}`, the best of {len(apart)}"
+        lines.append(_line(f"{TITLES[dataset]}, other people", what, test, facts))
     return "\n".join(lines)
 
 
-def _line(dataset: str, what: str, trained_on: str, scores: Scores, persons: tuple[float, float] | None = None) -> str:
-    low, high = persons or scores.interval
-    return f"| {dataset} | {what} | {trained_on} | **{scores.accuracy:.1%}** | {100 * low:.1f} – {high:.1%} |"
+def _best(runs: Runs) -> str:
+    """The run that is best on validation."""
+    return max(runs, key=lambda name: all_views(judge(runs[name][0])).accuracy)
+
+
+def _line(dataset: str, what: str, test: Predictions, facts: Facts, one_view: bool = False) -> str:
+    judged = judge(test)
+    scores = judged["clean"] if one_view else all_views(judged)
+    low, high = spread(test).interval or scores.interval
+    fresh = fresh_of(judged, one_view)
+    cells = [
+        dataset,
+        what,
+        *facts(test),
+        f"**{_percent(scores)}**",
+        f"{100 * low:.1f} – {high:.1%}",
+        _percent(fresh) if fresh else "",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _percent(scores: Scores) -> str:
+    return f"{scores.accuracy:.1%}"

@@ -37,8 +37,9 @@ def results_text(runs: Runs, folder: str, configs: Path) -> str:
     """
     folded = any("fold_of" in test.meta for _, test in runs.values())
     lines = _folds_lines(runs) if folded else _official_lines(runs)
-    apart = honest(runs)
-    ordered = [runs[name][1] for name in (*apart, *(n for n in runs if n not in apart))]
+    apart, pairs = honest(runs), twins(runs)
+    shown = dict.fromkeys([*apart, *(pairs[name] for name in apart if name in pairs), *runs])
+    ordered = [runs[name][1] for name in shown]
     commands = [command_of(test.meta["config"], configs) for test in ordered]
     for average, named in ((best_average(runs)[1], ""), (mixed_average(runs), f" --name {MIXED_ENSEMBLE}")):
         if average is not None and "members" in average.meta:
@@ -97,6 +98,12 @@ def all_views(judged: dict[str, Scores]) -> Scores:
     return judged.get("views", judged["clean"])
 
 
+def fresh_of(judged: dict[str, Scores], one_view: bool = False) -> Scores | None:
+    """Of `judge`'s figures those of the images that have no copy in the training part; None where none has one."""
+    clean = judged.get("clean, no copies")
+    return clean if one_view else judged.get("views, no copies", clean)
+
+
 def _official_lines(runs: Runs) -> list[str]:
     names, tests = list(runs), [test for _, test in runs.values()]
     lines = [
@@ -104,7 +111,7 @@ def _official_lines(runs: Runs) -> list[str]:
         "| without copies | balanced | macro F1 | ECE |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    short = _short_names(names)
+    short = short_names(names)
     for name, (validation, test) in runs.items():
         lines.append(_row(f"`{short[name]}`, {_particulars(test)}", _cost(test), judge(validation), judge(test)))
     if len(runs) > 1:
@@ -170,7 +177,7 @@ def _inflation_row(row: Inflation) -> str:
 
 def _row(name: str, cost: tuple[str, str], val: dict[str, Scores], test: dict[str, Scores]) -> str:
     shown = all_views(test)
-    fresh = test.get("views, no copies", test.get("clean, no copies", shown))
+    fresh = fresh_of(test) or shown
     low, high = shown.interval
     cells = [
         name,
@@ -203,7 +210,8 @@ def _ensemble_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
     p = ensemble["mcnemar_p_against_best_member"]
     verdict = "distinguishable" if p < 0.05 else "not distinguishable"
     return [
-        f"The average lies {gain:+.2f} points from the member that is best on test ({verdict}: McNemar p = {p:.2g})."
+        f"The average is {abs(gain):.2f} points {'above' if gain >= 0 else 'below'} the member that is best on test "
+        f"({verdict}: McNemar p = {p:.2g})."
     ]
 
 
@@ -213,7 +221,7 @@ def _copies_line(test: Predictions) -> str:
     return f"{copies} of the {len(test.targets)} test images ({share:.1%}) have an exact copy in the training part."
 
 
-def _short_names(runs: Sequence[str]) -> dict[str, str]:
+def short_names(runs: Sequence[str]) -> dict[str, str]:
     """Each run's name, without the time that it began where that leaves it different from all others."""
     short = {run: _without_date(run) for run in runs}
     return {run: name if list(short.values()).count(name) == 1 else run for run, name in short.items()}

@@ -178,7 +178,8 @@ def combine(members: Sequence[Predictions], names: Sequence[str]) -> Predictions
             dict.fromkeys(identity for member in members for identity in member.meta.get("copies_in_train", ()))
         )
     if all("config" in member.meta for member in members):
-        meta["networks"] = [{key: member.meta.get(key) for key in ("config", "origin", "views")} for member in members]
+        facts = ("config", "environment", "origin", "views")
+        meta["networks"] = [{key: member.meta.get(key) for key in facts} for member in members]
     meta |= {"run": "ensemble", "members": list(names), "views": [len(member.logits) for member in members]}
     logits = np.log(np.maximum(mean, 1e-30)).astype(np.float32)[None]
     return Predictions(logits, first.targets, first.ids, first.classes, meta)

@@ -2,20 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from utils.agreement import dual_scores, human_agreement
 from utils.calibration import at_temperature, fit_temperature
-from utils.config import config_from_dict
 from utils.datasets.ferplus import DROPPED, Votes, ferplus_majority
-from utils.distillation import NONE
 from utils.ensemble import greedy, refuse_folds
 from utils.errors import UserError
 from utils.metrics import Scores, mcnemar, score, wilson
-from utils.predictions import Predictions, combine, load_predictions
+from utils.predictions import Predictions, combine
 from utils.variants import (
     AVERAGE,
     FOLDS,
@@ -156,24 +153,6 @@ def study_text(found: Study, votes: Votes | None) -> str:
     if votes is not None:
         sections.append(_dual_lines(found, votes))
     return "\n\n".join("\n".join(lines) for lines in sections)
-
-
-def on_processors(dump: Predictions, root: Path) -> bool:
-    """Whether a network, and all that taught it, never were on an accelerator.
-
-    Args:
-        dump: its predictions, or those of an average.
-        root: the folder that ``distil_from`` is looked up in.
-    """
-    for network in dump.meta.get("networks", [dump.meta]):
-        config = config_from_dict(network["config"], "dump")
-        earlier = network.get("environment", {}).get("earlier", "")
-        # a run settles 'auto' for itself; only dumps of the first runs, made on processors, still say it
-        if config.device not in ("auto", "cpu") or "(cuda)" in earlier or "(mps)" in earlier:
-            return False
-        if config.distil_from != NONE and not on_processors(load_predictions(root / config.distil_from), root):
-            return False
-    return True
 
 
 def reached_text(studies: Mapping[str, tuple[Study, float, float]]) -> str:
