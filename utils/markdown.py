@@ -107,8 +107,8 @@ def fresh_of(judged: dict[str, Scores], one_view: bool = False) -> Scores | None
 def _official_lines(runs: Runs) -> list[str]:
     names, tests = list(runs), [test for _, test in runs.values()]
     lines = [
-        "| network | parameters | time to the best epoch | validation | test, clean | test, views | 95 % interval "
-        "| without copies | balanced | macro F1 | ECE |",
+        "| network | validation | test, clean | test, views | 95 % interval | without copies | balanced | macro F1 "
+        "| ECE | parameters | time to the best epoch |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     short = short_names(names)
@@ -181,7 +181,6 @@ def _row(name: str, cost: tuple[str, str], val: dict[str, Scores], test: dict[st
     low, high = shown.interval
     cells = [
         name,
-        *cost,
         f"{all_views(val).accuracy:.2%}",
         f"{test['clean'].accuracy:.2%}" if cost[0] else "",
         f"**{shown.accuracy:.2%}**",
@@ -190,6 +189,7 @@ def _row(name: str, cost: tuple[str, str], val: dict[str, Scores], test: dict[st
         f"{shown.balanced_accuracy:.2%}",
         f"{shown.macro_f1:.3f}",
         f"{shown.ece:.3f}",
+        *cost,
     ]
     return "| " + " | ".join(cells) + " |"
 
