@@ -1,4 +1,4 @@
-"""Where trainings stood when: the table of `benchmarks.time_to_accuracy`, and what is told of it."""
+"""Where trainings stood when: the table of `benchmarks.time_to_accuracy`, and the one of docs/speed.md made from it."""
 
 import csv
 import io

@@ -1,7 +1,7 @@
 """What a large set costs before and beside its training: ``python -m benchmarks.preparing``.
 
 Reading JPEGs of 224 px, hashing them at every start, looking for copies, the order of an epoch, and names in memory,
-each through the function that a training calls, on one core; of larger sets are told these times a count.
+each through the function that a training calls, on one core; for larger sets, times their images.
 """
 
 import tempfile
@@ -35,7 +35,7 @@ JPEG, READ = "size of a JPEG", "reading JPEGs"
 HASH, COPIES = "hashing images at the start", "hashing images to find copies"
 ORDER, ORDER_MEMORY = "order of an epoch", "order of an epoch, memory"
 NAMES = "name and label, memory"
-# The larger sets that are told of: images, and bytes of each.
+# The larger sets that docs/speed.md has figures for: images, and bytes of each.
 COLOUR, GREY = (300_000, 3 * SIDE**2), (100_000_000, 48**2)
 DISK = 0.5  # GB/s, of an ordinary one
 

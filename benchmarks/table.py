@@ -121,6 +121,7 @@ def figure(value: str | float, unit: str) -> str:
 
 def speed_text(rows: Sequence[Mapping[str, str]], facts: Mapping[str, str], titles: Mapping[str, str]) -> str:
     """The section, as Markdown: ours, and how many times as good it is as each peer; then what was to be reached.
+    A void row neither reaches nor misses anything.
 
     Args:
         rows: of the CSV file.

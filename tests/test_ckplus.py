@@ -189,7 +189,7 @@ def test_real_folds_are_even(real):
 
 
 def test_fer2013_holds_a_picture_of_ckplus(real, real_data, tmp_path):
-    """What the README says of person S055: one training image of FER2013 is, but for its cut, a frame of CK+."""
+    """What docs/results.md says of person S055: one training image of FER2013 is, but for its cut, a frame of CK+."""
     fer2013 = read_fer2013(real_data("fer2013"), tmp_path).train
     theirs = fer2013.images[fer2013.ids.index("train/19608")].ravel()
     ours = real.images[real.ids.index("S055_003_00000009")].ravel()

@@ -52,5 +52,7 @@ def test_the_sets_behind_a_network_are_those_of_its_weights_its_origin_and_its_t
     assert other_sets(plain, family.root) == [] and other_sets(faces, family.root) == ["VGGFace2"]
     assert other_sets(things, family.root) == ["ImageNet", "VGGFace2"]
     assert other_sets(family.dump("own", weights="a/mine.safetensors"), family.root) == ["mine"]
-    moved = family.dump("moved", origin={"dataset": "fer2013"})
-    assert other_sets(combine([moved, things], ["moved", "things"]), family.root) == ["FER2013", "ImageNet", "VGGFace2"]
+    moved = family.dump("moved", origin={"dataset": "ckplus", "origin": {"dataset": "jaffe", "origin": {}}})
+    again = family.dump("again", origin={"dataset": "fer2013", "origin": {}})
+    assert other_sets(moved, family.root) == ["CK+", "JAFFE"] and other_sets(again, family.root) == []
+    assert other_sets(combine([again, things], ["again", "things"]), family.root) == ["ImageNet", "VGGFace2"]

@@ -33,20 +33,25 @@ def on_processors(dump: Predictions, root: Path) -> bool:
 
 
 def other_sets(dump: Predictions, root: Path) -> list[str]:
-    """The other sets that a network, or one that taught it, began with; arguments as for `ancestry`."""
+    """The sets beside its own that a network, or one that taught it, began with; arguments as for `ancestry`.
+
+    Of a run that another began with (``origin``) the data set is known, not its weights.
+    """
     found = set()
     for network in ancestry(dump, root):
         weights = config_from_dict(network["config"], "dump").weights
         if weights != NONE:
             stem = Path(weights).stem
             found.add(SETS.get(stem.rpartition("_")[2], stem))
-        if origin := network.get("origin"):
+        origin = network.get("origin")
+        while origin:
             found.add(TITLES[origin["dataset"]])
-    return sorted(found)
+            origin = origin.get("origin")
+    return sorted(found - {TITLES.get(dump.meta["dataset"])})
 
 
 def _accelerated(network: Mapping[str, Any]) -> bool:
-    # a run settles 'auto' for itself; only dumps of the first runs, made on processors, still say it
+    # a run settles 'auto' for itself; the first runs, on processors, did not, and shipped networks do not say
     device = config_from_dict(network["config"], "dump").device
     earlier = (network.get("environment") or {}).get("earlier", "")
     return device not in ("auto", "cpu") or "(cuda)" in earlier or "(mps)" in earlier

@@ -10,7 +10,7 @@ from utils.pooling import spread
 from utils.predictions import Predictions, combine
 from utils.report import judge
 
-Facts = Callable[[Predictions], tuple[str, str]]
+Facts = Callable[[Predictions], tuple[str, str]]  # of a test dump: other pictures, trained on
 
 
 def headline_text(
@@ -19,29 +19,31 @@ def headline_text(
     """As Markdown; in each line what validation chose, and what the test part said of it.
 
     Args:
-        groups: FER2013's runs, again and again, the last time all of them.
-        shipped: the networks that come with the package: name, test dump.
+        groups: selections of FER2013's runs, two lines for each; the last is all of them.
+        shipped: the networks that come with the package: name, test dump; their runs are among those.
         folded: data set → its runs, of which those count that keep persons apart.
-        facts: of a dump, the other sets whose pictures are behind its networks, and what they were trained on.
+        facts: the texts of two columns.
     """
     lines = [
         "| data set | network | other pictures | trained on | **test** | 95 % interval | without copies |",
         "|---|---|---|---|---|---|---|",
     ]
-    names = short_names(list(groups[-1])) if groups else {}
+    every = groups[-1]
+    names = short_names(list(every))
     for runs in groups:
         best = _best(runs)
         chosen = [list(runs)[index] for index in greedy([validation for validation, _ in runs.values()], list(runs))]
         average = combine([runs[name][1] for name in chosen], chosen)
-        lines.append(_line("FER2013", f"`{names[best]}`, the best of {len(runs)}", runs[best][1], facts))
-        lines.append(_line("FER2013", f"average of {len(chosen)} of these {len(runs)}", average, facts))
+        lines.append(_line("FER2013", f"`{names[best]}`, the best of {len(runs)}", runs[best][1], facts(runs[best][1])))
+        lines.append(_line("FER2013", f"average of {len(chosen)} of these {len(runs)}", average, facts(average)))
     for name, test in shipped:
-        lines.append(_line("FER2013", f"`{name}`, in this package, one view", test, facts, one_view=True))
+        behind = facts(every[test.meta["run"]][1])  # a shipped file does not say where it was trained
+        lines.append(_line("FER2013", f"`{name}`, in this package, one view", test, behind, one_view=True))
     for dataset, runs in folded.items():
         apart = honest(runs)
         test = apart[_best(apart)][1]
         what = f"`{test.meta['arch']}`, the best of {len(apart)}"
-        lines.append(_line(f"{TITLES[dataset]}, other people", what, test, facts))
+        lines.append(_line(f"{TITLES[dataset]}, other people", what, test, facts(test)))
     return "\n".join(lines)
 
 
@@ -50,7 +52,7 @@ def _best(runs: Runs) -> str:
     return max(runs, key=lambda name: all_views(judge(runs[name][0])).accuracy)
 
 
-def _line(dataset: str, what: str, test: Predictions, facts: Facts, one_view: bool = False) -> str:
+def _line(dataset: str, what: str, test: Predictions, behind: tuple[str, str], one_view: bool = False) -> str:
     judged = judge(test)
     scores = judged["clean"] if one_view else all_views(judged)
     low, high = spread(test).interval or scores.interval
@@ -58,7 +60,7 @@ def _line(dataset: str, what: str, test: Predictions, facts: Facts, one_view: bo
     cells = [
         dataset,
         what,
-        *facts(test),
+        *behind,
         f"**{_percent(scores)}**",
         f"{100 * low:.1f} – {high:.1%}",
         _percent(fresh) if fresh else "",

@@ -99,7 +99,7 @@ def all_views(judged: dict[str, Scores]) -> Scores:
 
 
 def fresh_of(judged: dict[str, Scores], one_view: bool = False) -> Scores | None:
-    """Of `judge`'s figures those of the images that have no copy in the training part; None where none has one."""
+    """Of `judge`'s figures those of the images that have no copy in the training part; None where no image has one."""
     clean = judged.get("clean, no copies")
     return clean if one_view else judged.get("views, no copies", clean)
 
