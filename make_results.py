@@ -101,12 +101,18 @@ def texts() -> dict[Path, dict[str, str]]:
 
 
 def headline(runs: Mapping[str, Runs]) -> str:
-    """The block of the README that says what was reached: from FER2013 alone and not, on a CPU and at all."""
+    """The block of the README that says what was reached: from FER2013 alone and not, on a CPU and at all.
+
+    Raises:
+        UserError: a network that comes with the package, of whose run there are no dumps to say what is behind it.
+    """
     alone = {name: pair for name, pair in runs[FER2013].items() if not other_sets(pair[1], ROOT)}
-    tests = [
-        (weights.stem, load_predictions(ROOT / "results" / "pretrained" / f"{weights.stem}.test.npz"))
-        for weights in shipped()
-    ]
+    tests = []
+    for weights in shipped():
+        test = load_predictions(ROOT / "results" / "pretrained" / f"{weights.stem}.test.npz")
+        if test.meta["run"] not in runs[FER2013]:
+            raise UserError(f"{weights}: made of the run {test.meta['run']}, which has no dumps in results/{FER2013}")
+        tests.append((weights.stem, test))
     folded = {name: runs[name] for name in DATASETS if name != FER2013}
     return headline_text([on_cpu(alone), alone, on_cpu(runs[FER2013]), runs[FER2013]], tests, folded, facts)
 

@@ -28,7 +28,10 @@ def ancestry(dump: Predictions, root: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def on_processors(dump: Predictions, root: Path) -> bool:
-    """Whether a network, and all that taught it, never were on an accelerator; arguments as for `ancestry`."""
+    """Whether a network, and all that taught it, never were on an accelerator; arguments as for `ancestry`.
+
+    Of a run that another began with (``origin``) the machine is not known.
+    """
     return not any(map(_accelerated, ancestry(dump, root)))
 
 

@@ -10,7 +10,7 @@ from utils.pooling import spread
 from utils.predictions import Predictions, combine
 from utils.report import judge
 
-Facts = Callable[[Predictions], tuple[str, str]]  # of a test dump: other pictures, trained on
+Facts = Callable[[Predictions], tuple[str, str]]
 
 
 def headline_text(
@@ -22,7 +22,7 @@ def headline_text(
         groups: selections of FER2013's runs, two lines for each; the last is all of them.
         shipped: the networks that come with the package: name, test dump; their runs are among those.
         folded: data set → its runs, of which those count that keep persons apart.
-        facts: the texts of two columns.
+        facts: of a test dump, what stands under "other pictures" and "trained on".
     """
     lines = [
         "| data set | network | other pictures | trained on | **test** | 95 % interval | without copies |",

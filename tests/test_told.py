@@ -1,0 +1,124 @@
+"""Numbers that the pages tell in words are those of the committed dumps and tables."""
+
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from utils.ablation import runs_of
+from utils.agreement import load_votes
+from utils.card import read_table
+from utils.config import load_config
+from utils.datasets.ferplus import DROPPED, Votes, ferplus_majority
+from utils.ensemble import in_order_of, load_runs
+from utils.metrics import mcnemar
+from utils.predictions import load_predictions
+from utils.report import judge
+
+README, RESULTS = ROOT / "README.md", ROOT / "docs" / "results.md"
+BENCH = ROOT / "results" / "bench"
+
+
+def words(page: Path) -> str:
+    """The page as one line."""
+    return " ".join(page.read_text(encoding="utf-8").split())
+
+
+def test_what_is_told_of_two_networks_by_the_votes_of_ferplus_is_what_their_dumps_give() -> None:
+    text = words(RESULTS)
+    names = ("mobilenet_v1_faces_224px", "mobilenet_v1_faces_taught")
+    best, before = (load_predictions(*(ROOT / "results/fer2013").glob(f"{name}_2*.test.npz")) for name in names)
+    before, votes = in_order_of(best.ids, before), load_votes(ROOT / "results/ferplus/votes.npz")
+    row = {identity: index for index, identity in enumerate(votes.ids)}
+    found = Votes(votes.counts[[row[identity] for identity in best.ids]], best.ids)
+    for policy, chance in (("plurality", "McNemar p = 0.1"), ("majority", "p = 0.02")):
+        labels = ferplus_majority(found, policy)
+        hits = [(one.probabilities().argmax(1) == labels)[labels != DROPPED] for one in (best, before)]
+        assert f"{100 * hits[0].mean():.1f} against {100 * hits[1].mean():.1f} %" in text
+        assert f"by {policy} ({chance})" in text and chance.endswith(f"= {mcnemar(*hits):.1g}")
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "told"),
+    [
+        ("mobilenet_v1_faces_224px", "mobilenet_v1_faces_160px_20261127_175119", "{} points lower (McNemar p = {})"),
+        (
+            "compact_vgg_taught",
+            "compact_vgg_long",
+            "{} points behind the one that three networks taught (McNemar p = {})",
+        ),
+        ("compact_vgg_taught_long", "compact_vgg_taught", "{} more (`compact_vgg_taught_long`, p = {})"),
+        ("resnet18_native_taught", "resnet18_native", "{} more (p = {})"),
+    ],
+)
+def test_differences_that_are_told_are_those_of_the_dumps(better: str, worse: str, told: str) -> None:
+    first, second = (
+        load_predictions(*(ROOT / "results/fer2013").glob(f"{name if '_2026' in name else f'{name}_2*'}.test.npz"))
+        for name in (better, worse)
+    )
+    hits = [one.probabilities().argmax(1) == one.targets for one in (first, in_order_of(first.ids, second))]
+    gain = 100 * (hits[0].mean() - hits[1].mean())
+    expected = told.format(f"{gain:.1f}", f"{mcnemar(*hits):.1g}")
+    assert expected in words(RESULTS)
+
+
+def test_what_ten_views_are_worth() -> None:
+    tests = [test for name in ("fer2013", "ckplus", "jaffe") for _, test in load_runs(ROOT / "results" / name).values()]
+    assert {len(test.logits) for test in tests} == {10}
+    judged = [judge(test) for _, test in load_runs(ROOT / "results" / "fer2013").values()]
+    gains = [100 * (one["views"].accuracy - one["clean"].accuracy) for one in judged]
+    assert f"worth {min(gains):.1f} to {max(gains):.1f} points" in words(README)
+
+
+def test_how_modest_vggface2s_networks_are_that_learned_from_labels_alone() -> None:
+    tests = [test for _, test in load_runs(ROOT / "results" / "fer2013").values()]
+    faces = [test for test in tests if "vggface2" in str(test.meta["config"].get("weights"))]
+    alone = [test for test in faces if test.meta["config"]["distil_from"] == "none"]
+    judged = [judge(test)["views"] for test in alone]
+    assert all(
+        test.probabilities().max(1).mean() < one.accuracy for test, one in zip(alone, judged, strict=True)
+    )  # modest: less sure than right
+    errors = [100 * one.ece for one in judged]
+    told = f"are too modest, by {min(errors):.0f} to {max(errors):.0f} points (ECE)"
+    assert len(alone) == 6 and f"all six of VGGFace2's networks that learned from labels alone {told}" in words(RESULTS)
+
+
+def test_which_changes_have_no_row_and_what_the_base_took() -> None:
+    dumps = [load_predictions(path) for path in sorted((ROOT / "results" / "ablation").glob("*_2*.val.npz"))]
+    paths = sorted((ROOT / "configs" / "ablation").glob("*.json"))
+    found = {path.name[:2]: runs_of(load_config(path), dumps) for path in paths}
+    missing = [number for number, runs in found.items() if not runs]
+    assert f"what is missing there ({', '.join(missing)}) has still to be done" in words(RESULTS)
+    base = {seed: dump.meta for seed, dump in found["00"].items()}
+    assert "EPYC" in base[0]["environment"]["processor"] and "EPYC" in base[2]["environment"]["processor"]
+    quick, slow = sorted(base[seed]["training_seconds"] / 60 for seed in (0, 2)), base[3]["training_seconds"] / 60
+    text = words(README)
+    assert f"bf16 instructions, {quick[0]:.0f} to {quick[1]:.0f} minutes" in text
+    assert f"without AMX or bf16 instructions {slow:.0f}, beside another training" in text
+    assert base[3]["config"]["precision"] == "fp32"
+
+
+def test_what_a_face_a_frame_and_a_large_set_cost() -> None:
+    text = words(README)
+    median = {row["what"]: float(row["median"]) for row in read_table(BENCH / "pictures.csv", ("what", "median"))}
+    assert f"a face takes about {median['face, exported file']:.0f} ms by the exported file (below)" in text
+    assert f"(below), {median['face']:.0f} ms by torch" in text
+    assert f"with two faces {median['frame']:.0f} ms on two" in text
+    rates = read_table(BENCH / "larger_than_memory.csv", ("set", "augment", "disk_img_s"))
+    (augmented,) = {float(row["disk_img_s"]) for row in rates if row["augment"] == "fast" and "warm" in row["set"]}
+    assert f"some {round(augmented, -2):.0f} augmented colour images of 224 px a second" in text
+    costs = {row["what"]: float(row["value"]) for row in read_table(BENCH / "preparing.csv", ("what", "value"))}
+    seconds = 300_000 * 3 * 224**2 / 1e9 / costs["hashing images at the start"]
+    assert f"300,000 of them (45 GB) take {seconds:.0f} s to check at a start" in text
+
+
+def test_what_is_published_is_not_reached_on_its_terms() -> None:
+    """In pairs of lines, one network and an average: from FER2013 alone twice, then with weights from elsewhere."""
+    text = words(README)
+    assert "72.7 % with one network and 75.2 % with eight" in text and "74.1 % with one and 76.8 % with seven" in text
+    assert "None of these four is reached here on its terms" in text
+    lines = [line.split(" | ") for line in README.read_text(encoding="utf-8").splitlines() if "| FER2013 |" in line]
+    reached = [(cells[2], float(cells[4].strip("*%"))) for cells in lines[:8]]
+    published = [("none", 72.7), ("none", 75.2)] * 2 + [("VGGFace2", 74.1), ("VGGFace2", 76.8)] * 2
+    assert [pictures for pictures, _ in reached] == [pictures for pictures, _ in published]
+    assert all(ours < theirs for (_, ours), (_, theirs) in zip(reached, published, strict=True))
