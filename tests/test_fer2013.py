@@ -132,7 +132,8 @@ def test_every_form_gives_the_same_faces(tmp_path, reference, write):
         assert faces.images.dtype == np.uint8 and faces.labels.dtype == np.int64
         assert faces.classes == FER2013_CLASSES and faces.subjects is None
     assert fingerprints(split) == fingerprints(reference)
-    assert split.protocol == reference.protocol and split.protocol.startswith("official")
+    assert split.protocol == reference.protocol
+    assert split.protocol == f"test part of {len(PARTS['test'][1])} images, which is not PrivateTest (3,589)"
 
 
 @pytest.mark.parametrize("write", CSV_FORMS)
@@ -471,6 +472,7 @@ def test_real_counts_per_split_and_class(real):
     assert real.train.counts().tolist() == [3995, 436, 4097, 7215, 4830, 3171, 4965]
     assert real.val.counts().tolist() == [467, 56, 496, 895, 653, 415, 607]
     assert real.test.counts().tolist() == [491, 55, 528, 879, 594, 416, 626]
+    assert real.protocol == "official: Training / PublicTest / PrivateTest"
 
 
 def test_real_copies_and_black_images(real):

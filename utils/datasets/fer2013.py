@@ -17,6 +17,7 @@ from utils.labels import FER2013_CLASSES, canonical
 FOLDERS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 VAL_SHARE = 0.1
+PRIVATE_TEST = 3589  # images of the official test part; some shared folders hold PublicTest in theirs too
 # Where the middles of eyes and mouth lie in its images, as shares of their side from the left and from the top: read
 # off the mean of the training images and its mirror image.
 EYES, MOUTH = ((0.32, 0.37), (0.68, 0.37)), (0.5, 0.79)
@@ -39,16 +40,19 @@ def read_fer2013(path: Path, cache_dir: Path) -> Split:
 
     Returns:
         A Split of grey images uint8 [N, 48, 48]. Where the files have no validation part, a tenth of each
-        class of the training part, evenly spaced, is set apart, and ``protocol`` says so.
+        class of the training part, evenly spaced, is set apart, and ``protocol`` says so; likewise where the
+        test part is not PrivateTest by its number of images.
 
     Raises:
         UserError: nothing is there, or a file, row and column is not what it should be.
     """
     rows = _find(path, cache_dir)
-    protocol = "official: Training / PublicTest / PrivateTest"
+    protocol, validation = "official: Training / PublicTest / PrivateTest", ""
     if "val" not in rows.parts:
         rows = _with_validation(rows)
-        protocol = "official test part; validation: every tenth image of each class of train"
+        protocol, validation = "official test part", "; validation: every tenth image of each class of train"
+    if (found := rows.parts.count("test")) != PRIVATE_TEST:
+        protocol = f"test part of {found:,} images, which is not PrivateTest ({PRIVATE_TEST:,})"
     every = Faces(rows.images, rows.labels, rows.ids, None, FER2013_CLASSES)
     parts = {part: every.take(np.array(rows.parts) == part) for part in ("train", "val", "test")}
     for part, faces in parts.items():
@@ -57,7 +61,7 @@ def read_fer2013(path: Path, cache_dir: Path) -> Split:
     missing = [name for name, count in zip(FER2013_CLASSES, parts["train"].counts(), strict=True) if count == 0]
     if missing:
         raise UserError(f"{path}: the train part has no image of {', '.join(missing)}")
-    return Split("official", parts["train"], parts["val"], parts["test"], protocol)
+    return Split("official", parts["train"], parts["val"], parts["test"], protocol + validation)
 
 
 def _find(path: Path, cache_dir: Path) -> Rows:
