@@ -67,19 +67,19 @@ def test_what_ten_views_are_worth() -> None:
     assert {len(test.logits) for test in tests} == {10}
     judged = [judge(test) for _, test in load_runs(ROOT / "results" / "fer2013").values()]
     gains = [100 * (one["views"].accuracy - one["clean"].accuracy) for one in judged]
-    assert f"worth {min(gains):.1f} to {max(gains):.1f} points" in words(README)
+    assert f"on FER2013 averaging ten of them is worth {min(gains):.1f} to {max(gains):.1f} points" in words(README)
 
 
-def test_how_modest_vggface2s_networks_are_that_learned_from_labels_alone() -> None:
+def test_how_unsure_vggface2s_networks_are_that_learned_from_labels_alone() -> None:
     tests = [test for _, test in load_runs(ROOT / "results" / "fer2013").values()]
     faces = [test for test in tests if "vggface2" in str(test.meta["config"].get("weights"))]
     alone = [test for test in faces if test.meta["config"]["distil_from"] == "none"]
     judged = [judge(test)["views"] for test in alone]
     assert all(
         test.probabilities().max(1).mean() < one.accuracy for test, one in zip(alone, judged, strict=True)
-    )  # modest: less sure than right
+    )  # under-confident: less sure than right
     errors = [100 * one.ece for one in judged]
-    told = f"are too modest, by {min(errors):.0f} to {max(errors):.0f} points (ECE)"
+    told = f"are under-confident, by {min(errors):.0f} to {max(errors):.0f} points (ECE)"
     assert len(alone) == 6 and f"all six of VGGFace2's networks that learned from labels alone {told}" in words(RESULTS)
 
 
@@ -88,13 +88,13 @@ def test_which_changes_have_no_row_and_what_the_base_took() -> None:
     paths = sorted((ROOT / "configs" / "ablation").glob("*.json"))
     found = {path.name[:2]: runs_of(load_config(path), dumps) for path in paths}
     missing = [number for number, runs in found.items() if not runs]
-    assert f"what is missing there ({', '.join(missing)}) has still to be done" in words(RESULTS)
+    assert f"not yet run: {', '.join(missing)}." in words(RESULTS)
     base = {seed: dump.meta for seed, dump in found["00"].items()}
     assert "EPYC" in base[0]["environment"]["processor"] and "EPYC" in base[2]["environment"]["processor"]
     quick, slow = sorted(base[seed]["training_seconds"] / 60 for seed in (0, 2)), base[3]["training_seconds"] / 60
     text = words(README)
-    assert f"bf16 instructions, {quick[0]:.0f} to {quick[1]:.0f} minutes" in text
-    assert f"without AMX or bf16 instructions {slow:.0f}, beside another training" in text
+    assert f"take {quick[0]:.0f} to {quick[1]:.0f} minutes on a core of a Zen 4, which has bf16 instructions" in text
+    assert f"{slow:.0f} minutes on a core of a Xeon without AMX or bf16 instructions" in text
     assert base[3]["config"]["precision"] == "fp32"
 
 
