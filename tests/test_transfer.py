@@ -18,6 +18,7 @@ from trainers.trainer import Trainer
 from utils.checkpoint import Checkpoint, checkpoint_hash, load_checkpoint, save_checkpoint
 from utils.datasets.duplicates import image_hashes
 from utils.datasets.faces import Faces, Picked, Split
+from utils.datasets.fer2013 import OFFICIAL
 from utils.errors import UserError
 from utils.labels import FER2013_CLASSES
 from utils.seen import pasts, seen_in
@@ -214,8 +215,10 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, source):
     assert refusal(lambda: find_origin(config_in(tmp_path, f"init_from={path}"))).startswith(f"{path}: ")
 
 
-def split_of(train: Faces, val: Faces | None = None, test: Faces | None = None) -> Split:
-    return Split("a", train, val or faces_of(seed=101, count=9), test or faces_of(seed=102, count=9), "by hand")
+def split_of(
+    train: Faces, val: Faces | None = None, test: Faces | None = None, protocol: str = "by hand"
+) -> Split:
+    return Split("a", train, val or faces_of(seed=101, count=9), test or faces_of(seed=102, count=9), protocol)
 
 
 def origin_on(source: Checkpoint, dataset: str, train: str, before: Origin | None = None) -> Origin:
@@ -285,10 +288,24 @@ def test_fer2013_has_one_split_whatever_its_labels(tmp_path, source):
     test.images[0] = faces_of().images[11]
     fewer, fer2013 = faces_of().take(np.arange(40) != 11), config_in(tmp_path, "dataset=fer2013")
     origin = origin_of(source, "fer2013", faces_of())
-    check_unseen(origin, fer2013, split_of(fewer, test=test))
     old = Origin(dataclasses.replace(origin.checkpoint, seen=[]), "0" * 64)
-    check_unseen(old, fer2013, split_of(fewer, test=test))
+    for protocol in (OFFICIAL, f"{OFFICIAL}; labels of FER+"):
+        check_unseen(origin, fer2013, split_of(fewer, test=test, protocol=protocol))
+        check_unseen(old, fer2013, split_of(fewer, test=test, protocol=protocol))
     assert "1 images" in refusal(lambda: check_unseen(origin, config_in(tmp_path), split_of(fewer, test=test)))
+
+
+@pytest.mark.parametrize("protocol", ["random: 3 parts", "official test part; validation: every tenth image"])
+def test_what_is_cut_from_fer2013s_training_part_has_been_seen_by_a_run_on_the_whole(tmp_path, source, protocol):
+    """Folds of it, and the validation part of folders without one."""
+    whole, fer2013 = faces_of(), config_in(tmp_path, "dataset=fer2013")
+    rest, val = whole.take(np.arange(40) >= 4), whole.take(np.arange(40) < 4)
+    origin = origin_of(source, "fer2013", whole)
+    message = refusal(lambda: check_unseen(origin, fer2013, split_of(rest, val=val, protocol=protocol)))
+    assert "was trained on 4 images of this run's val and test parts" in message
+    old = Origin(dataclasses.replace(origin.checkpoint, seen=[]), "0" * 64)
+    message = refusal(lambda: check_unseen(old, fer2013, split_of(rest, val=val, protocol=protocol)))
+    assert "was trained on other parts of fer2013" in message
 
 
 def test_pictures_of_a_folder_that_cannot_be_compared_are_spoken_of(tmp_path, source):

@@ -15,6 +15,7 @@ from utils.checkpoint import Checkpoint, checkpoint_hash
 from utils.config import Config
 from utils.datasets.duplicates import image_digests
 from utils.datasets.faces import Faces, Split
+from utils.datasets.fer2013 import OFFICIAL
 from utils.errors import UserError
 from utils.runs import find_run
 from utils.seen import form_of, pasts
@@ -23,8 +24,6 @@ from utils.splits.leaks import keeps_apart
 
 NONE, PRETRAINED = "none", "pretrained"
 ANY_SET = "folder"  # the name of every set of the user's own
-# It comes in one split alone; labels of FER+ may drop images from a part, and never move one to another.
-OFFICIAL_ONLY = "fer2013"
 # What makes it another network if it differs.
 SHAPE = ("arch", "stem", "mask_activation", "in_channels")
 
@@ -117,7 +116,7 @@ def check_unseen(origin: Origin, config: Config, split: Split) -> None:
         judged = np.concatenate(parts)
         judged = judged[~np.isin(judged, own)]
     for past in known:
-        if past.dataset == config.dataset == OFFICIAL_ONLY:
+        if past.dataset == config.dataset and split.protocol.startswith(OFFICIAL):
             continue
         other = past.dataset == config.dataset and past.train != split.train.fingerprint()
         what = ""

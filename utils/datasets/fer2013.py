@@ -17,6 +17,8 @@ from utils.labels import FER2013_CLASSES, canonical
 FOLDERS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 VAL_SHARE = 0.1
+# Every run on this split has the same parts: labels of FER+ drop images from one, and never move any to another.
+OFFICIAL = "official: Training / PublicTest / PrivateTest"
 PRIVATE_TEST = 3589  # images of the official test part; some shared folders hold PublicTest in theirs too
 # Where the middles of eyes and mouth lie in its images, as shares of their side from the left and from the top: read
 # off the mean of the training images and its mirror image.
@@ -47,7 +49,7 @@ def read_fer2013(path: Path, cache_dir: Path) -> Split:
         UserError: nothing is there, or a file, row and column is not what it should be.
     """
     rows = _find(path, cache_dir)
-    protocol, validation = "official: Training / PublicTest / PrivateTest", ""
+    protocol, validation = OFFICIAL, ""
     if "val" not in rows.parts:
         rows = _with_validation(rows)
         protocol, validation = "official test part", "; validation: every tenth image of each class of train"
