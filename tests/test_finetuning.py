@@ -12,6 +12,7 @@ import torch
 from conftest import FOLDED, ROOT, SMALL, refusal, start_here
 from test_training import StopAfter, assert_same_run, config_in, trainer_in
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from models import ModelError
 from trainers.experiment import check_network
@@ -91,6 +92,15 @@ def test_norms_keep_their_statistics_and_learn_scale_and_shift(tmp_path, source)
         path, _, tensor = name.rpartition(".")
         kept = path in norms and tensor not in ("weight", "bias")
         assert torch.equal(value, before[name]) == kept, name
+
+
+def test_norms_over_vectors_keep_their_statistics_too(tmp_path):
+    """BAM's attention over channels has some."""
+    learner = learner_in(tmp_path, "arch=bam_resnet18", "image_size=32", "freeze_norms=true")
+    learner.train_mode()
+    norms = [part for part in learner.model.modules() if isinstance(part, _BatchNorm)]
+    assert {type(norm) for norm in norms} == {torch.nn.BatchNorm1d, torch.nn.BatchNorm2d}
+    assert not any(norm.training for norm in norms) and learner.model.training
 
 
 def test_refitted_norms_compute_what_they_did_with_statistics_of_the_training_images(tmp_path, source):

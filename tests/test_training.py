@@ -17,7 +17,7 @@ from conftest import SMALL, command, environment, start
 
 from trainers import experiment
 from trainers.learner import Learner, StepResult
-from trainers.logs import RunLog
+from trainers.logs import EpochBar, RunLog
 from trainers.trainer import Trainer, newest_intact
 from utils.checkpoint import Checkpoint, load_checkpoint, network, rebuild_model, save_checkpoint
 from utils.config import Config, load_config
@@ -555,3 +555,12 @@ def test_a_folder_for_results_that_cannot_be_made_is_noticed_before_training(tmp
 def test_a_network_of_fixed_size_gets_the_size_from_the_settings(tmp_path: Path) -> None:
     config = config_in(tmp_path, "arch=timm:vit_tiny_patch16_224", "image_size=48", "in_channels=3", "drop_rate=null")
     assert network(config)(torch.zeros(1, 3, 48, 48)).shape == (1, 7)
+
+
+def test_what_is_left_of_an_epoch_goes_by_the_steps_that_were_timed(capsys, monkeypatch):
+    """A run that goes on within an epoch has done the steps before, in a time that nobody took."""
+    now = iter([0.0, 40.0])
+    monkeypatch.setattr("trainers.logs.time.monotonic", lambda: next(now))
+    bar = EpochBar("epoch 1/2", steps=200, first_step=100)
+    bar.advance(images=8, loss=1.0)
+    assert capsys.readouterr().out == "epoch 1/2  step 101/200  0 images/s  3960 s left\n"

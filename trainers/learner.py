@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from models import freeze, model_info
 from utils.augment import training_batch
@@ -72,7 +73,7 @@ class Learner:
             self.begins += not_compared(self.origin, config, faces)
         self.frozen = freeze(model, model_info(config.arch), config.freeze_stages)
         if config.freeze_norms:
-            self.frozen += [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+            self.frozen += [module for module in model.modules() if isinstance(module, _BatchNorm)]
         if config.sync_batchnorm and team.size > 1:
             over_team(model, team)
         self.model = placed(model, config)

@@ -127,6 +127,7 @@ class EpochBar:
 
     def __init__(self, name: str, steps: int, first_step: int, *, speaks: bool = True) -> None:
         self.name, self.steps, self.step, self.images = name, steps, first_step, 0
+        self.first_step = first_step
         self.started = self.said = time.monotonic()
         self.speaks = speaks
         quiet = not speaks or not sys.stderr.isatty()
@@ -151,7 +152,7 @@ class EpochBar:
             self.bar.update()
         elif self.speaks and now - self.said > self.SECONDS_BETWEEN_LINES:
             self.said = now
-            left = (now - self.started) / self.step * (self.steps - self.step)
+            left = (now - self.started) / (self.step - self.first_step) * (self.steps - self.step)
             print(
                 f"{self.name}  step {self.step}/{self.steps}  {rate:.0f} images/s  {left:.0f} s left",
                 flush=True,
