@@ -366,8 +366,11 @@ def test_a_batch_is_shared_by_all_and_threads_too() -> None:
         assert as_member(shared_norm, ALONE) == shared_norm
         with pytest.raises(UserError, match="sync_batchnorm takes a batch in one pass"):
             as_member(shared_norm, Team(1, 3))
-    assert experiment._shared(Config(), 2).threads == max(1, processors() // 2)
-    assert experiment._shared(config, 2).threads == 1
+    many = dataclasses.replace(config, threads=2 * processors())
+    for started in (Config(), many):  # what a run has settled on may be too much when others run beside it
+        assert experiment._shared(started, 2, asked=False).threads == max(1, processors() // 2)
+    assert experiment._shared(many, 2, asked=True) == experiment._shared(many, 1, asked=False) == many
+    assert experiment._shared(config, 2, asked=False).threads == 1
     if not torch.cuda.is_available():
         with pytest.raises(MachineError, match="cuda:1"):
             as_member(dataclasses.replace(config, device="cuda:0"), Team(1, 2, 1, 2))

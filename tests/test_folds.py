@@ -9,11 +9,12 @@ import pytest
 from conftest import FOLDED, start_here
 from test_training import StopAfter
 
-from trainers import experiment
+from trainers import experiment, folds
 from utils.checkpoint import load_checkpoint
 from utils.config import load_config
 from utils.inference import Recognizer
 from utils.predictions import Predictions, load_predictions
+from utils.runs import find_run
 from utils.splits import load_splits
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
@@ -153,6 +154,17 @@ def test_folds_side_by_side_give_what_one_by_one_gives(copied_folds, finished_fo
             .read_text()
             .startswith(f"run {run}, fold-0{number}")
         )
+
+
+def test_a_fold_in_a_process_of_its_own_is_handed_what_may_change(monkeypatch, copied_folds):
+    """Where the data lie, where and how it is computed; as typed after --resume."""
+    folder, run = copied_folds
+    monkeypatch.chdir(folder)
+    typed = []
+    monkeypatch.setattr(folds.subprocess, "Popen", lambda command, **_: typed.append(command))
+    changes = {"threads": 1, "micro_batch": 8, "num_workers": 2}
+    folds._start(folds.reopen(find_run(run, load_config(None)), changes), 2)
+    assert {"threads=1", "micro_batch=8", "num_workers=2", "--fold"} <= set(typed[0])
 
 
 def test_one_fold_alone_then_all_together(copied_folds, finished_folds):

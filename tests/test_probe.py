@@ -86,6 +86,19 @@ def test_resolve_says_what_it_measured_and_measures_only_what_is_left_open(tmp_p
     assert said == ["measured on this machine: bf16 with channels_last, 4.0 times as fast as plain fp32"]
 
 
+def test_a_run_may_have_more_threads_than_the_one_before_it_in_this_process(tmp_path, monkeypatch):
+    """As in train_all.py."""
+    asked = []
+    monkeypatch.setattr(runtime, "MOST_THREADS", 4)
+    monkeypatch.setattr(runtime, "threads_that_pay", lambda most, *_: (asked.append(most) or most, 1.0))
+    config = dataclasses.replace(load_config(None, SMALL), cache_dir=str(tmp_path))
+    before = torch.get_num_threads()
+    try:
+        assert [resolve(dataclasses.replace(config, threads=n)).threads for n in (1, 0)] == [1, 4] and asked == [4]
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps what is freed as it likes")
 def test_freed_memory_is_kept():
     """Pages that are touched anew are faults, which the system counts."""

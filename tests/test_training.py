@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, command, environment, start
+from conftest import SMALL, command, environment, refusal, start
 
 from trainers import experiment
 from trainers.learner import Learner, StepResult
@@ -309,6 +310,22 @@ def test_damaged_last_falls_back_to_best_and_says_so(whole: Trainer, tmp_path: P
     assert checkpoint.epoch == load_checkpoint(whole.files.best).epoch
     assert "last.pt: damaged (checksum differs); going on from" in warning
     assert warning.count("\n") == 0
+
+
+@pytest.mark.parametrize("lost", ["damaged", "no such file"])
+def test_best_weights_that_are_lost_are_missed_before_more_is_trained(
+    whole: Trainer, tmp_path: Path, lost: str
+) -> None:
+    folder = shutil.copytree(whole.files.checkpoints, tmp_path / whole.files.checkpoints.name)
+    assert experiment._found(str(folder), whole.config, None)[1] is not None
+    if lost == "damaged":
+        content = bytearray((folder / "best.pt").read_bytes())
+        content[len(content) // 2] ^= 4
+        (folder / "best.pt").write_bytes(content)
+    else:
+        (folder / "best.pt").unlink()
+    message = refusal(lambda: experiment._found(str(folder), whole.config, None))
+    assert message.startswith(f"{folder}/best.pt: ") and message.endswith("start the run anew")
 
 
 # --- as a user starts it ---------------------------------------------------------------------------------------

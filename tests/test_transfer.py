@@ -215,9 +215,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, source):
     assert refusal(lambda: find_origin(config_in(tmp_path, f"init_from={path}"))).startswith(f"{path}: ")
 
 
-def split_of(
-    train: Faces, val: Faces | None = None, test: Faces | None = None, protocol: str = "by hand"
-) -> Split:
+def split_of(train: Faces, val: Faces | None = None, test: Faces | None = None, protocol: str = "by hand") -> Split:
     return Split("a", train, val or faces_of(seed=101, count=9), test or faces_of(seed=102, count=9), protocol)
 
 

@@ -17,7 +17,7 @@ from trainers.learner import Learner
 from trainers.outcome import publish
 from trainers.trainer import newest_intact, train_split
 from utils.augment import GROWS_BY, size_in_epoch
-from utils.checkpoint import Checkpoint, network, network_options
+from utils.checkpoint import Checkpoint, load_checkpoint, network, network_options
 from utils.cli import Parser, run_cli
 from utils.config import FIELDS, MAY_CHANGE, Config, differing, load_config
 from utils.datasets.faces import Split
@@ -98,7 +98,7 @@ def run(config: Config, jobs: int = 1, team: Team = ALONE) -> RunFiles:
         return resume(begun, config, [], jobs, team=team)
     with team.agreed():
         check_network(config)
-    config = _resolved(config, jobs, team)
+    config = _resolved(config, jobs, team, config.threads > 0)
     with team.agreed():  # whatever is wrong with data, network or weights shows before a file is made
         splits, learner = _ready(config, team)
     files = team.led(lambda: new_run(config) if begun is None else run_files(begun, config))
@@ -131,7 +131,7 @@ def resume(
         with team.agreed():
             _refuse_folds(team)
         folded = reopen(found, changes)
-        folded = dataclasses.replace(folded, config=resolve(folded.config, print))
+        folded = dataclasses.replace(folded, config=resolve(_shared(folded.config, jobs, "threads" in changed), print))
         _train_folds(folded, jobs) if fold is None else _train_one_fold(folded, fold)
         return folded.files
     config = dataclasses.replace(checkpoint.config, **(changes | {"checkpoint_dir": str(found.checkpoints.parent)}))
@@ -140,7 +140,7 @@ def resume(
         if team.leads:
             print(f"run {files.name} has ended, and the test part was opened then: {files.report}")
         return files
-    config = _resolved(config, 1, team)
+    config = _resolved(config, 1, team, "threads" in changed)
     with team.agreed():
         (split,) = load_splits(config)
         learner = Learner(config, split.train, fresh=False, team=team)
@@ -215,14 +215,19 @@ def _found(name: str, config: Config, fold: int | None) -> tuple[RunFiles, Check
     if fold is not None:
         raise UserError(f"{found.checkpoints}: has no folds; leave out --fold")
     checkpoint, warning = newest_intact(found)
+    if checkpoint.progress["best_epoch"]:
+        try:  # now rather than when training has ended, and there is nothing to judge
+            load_checkpoint(found.best)
+        except UserError as error:
+            raise UserError(f"{error}; it had the best weights so far: start the run anew") from None
     if warning:
         print(warning, file=sys.stderr)
     return found, checkpoint
 
 
-def _resolved(config: Config, jobs: int, team: Team) -> Config:
-    """``config`` without an 'auto': the leading process decides, the others are told."""
-    config = team.led(lambda: resolve(_shared(config, jobs * team.local_size), print))
+def _resolved(config: Config, jobs: int, team: Team, asked: bool) -> Config:
+    """``config`` without an 'auto': the leading process decides, the others are told; ``asked`` as in `_shared`."""
+    config = team.led(lambda: resolve(_shared(config, jobs * team.local_size, asked), print))
     with team.agreed():
         return as_member(config, team)
 
@@ -312,12 +317,16 @@ def _refuse_folds(team: Team) -> None:
         )
 
 
-def _shared(config: Config, jobs: int) -> Config:
-    """``config`` with threads for ``jobs`` processes on this machine, unless it says how many.
+def _shared(config: Config, jobs: int, asked: bool) -> Config:
+    """``config`` with threads for ``jobs`` processes on this machine, unless the user has ``asked`` for so many.
 
-    OMP_NUM_THREADS does not count here: torchrun sets it to 1, which would leave processors idle.
+    A run that goes on may have settled on more when it had the machine to itself. OMP_NUM_THREADS does not count here:
+    torchrun sets it to 1, which would leave processors idle.
     """
-    return config if jobs == 1 or config.threads else dataclasses.replace(config, threads=max(1, processors() // jobs))
+    if jobs == 1 or asked:
+        return config
+    most = max(1, processors() // jobs)
+    return dataclasses.replace(config, threads=min(config.threads or most, most))
 
 
 def _check_options(arguments: argparse.Namespace, team: Team) -> None:

@@ -254,6 +254,7 @@ def _start(run: FoldedRun, number: int) -> subprocess.Popen[bytes]:
     output.parent.mkdir(parents=True, exist_ok=True)
     places = ("data_path", "cache_dir", "device", "threads", "num_workers")
     settings = [f"{key}={getattr(config, key)}" for key in places]
+    settings += [] if config.micro_batch is None else [f"micro_batch={config.micro_batch}"]
     command = [sys.executable, str(PROGRAM), "--resume", str(run.files.checkpoints), "--fold", str(number), *settings]
     with open(output, "wb") as file:
         return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)

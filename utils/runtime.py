@@ -23,6 +23,8 @@ from utils.probe import arithmetic, threads_that_pay
 
 # Images in a step where batch_size is "auto"
 AUTO_BATCH = 128
+# Before any run of this process has set its own: the most that a later one can ask for
+MOST_THREADS = torch.get_num_threads()
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 # In what torch says when memory runs out, where it has no error of its own for that: on a processor, and on mps.
 _MEMORY_RAN_OUT = ("can't allocate memory", "not enough memory", "out of memory")
@@ -51,7 +53,7 @@ def resolve(config: Config, say: Callable[[str], None] = lambda _: None) -> Conf
         channels_last = (
             ("on" if device.type == "cuda" else "off") if config.channels_last == "auto" else config.channels_last
         )
-        threads = config.threads or torch.get_num_threads()
+        threads = config.threads or MOST_THREADS
     torch.set_num_threads(threads)
     if not config.batch_size:
         config = dataclasses.replace(config, batch_size=AUTO_BATCH, micro_batch=config.micro_batch or AUTO_BATCH)
@@ -70,11 +72,10 @@ def _measured(config: Config, say: Callable[[str], None]) -> tuple[str, str, int
         layout = "with" if channels_last == "on" else "without"
         gain = probed.gain(precision, channels_last)
         found.append(f"{precision} {layout} channels_last, {gain:.1f} times as fast as plain fp32")
-    most = torch.get_num_threads()
     if not threads:
-        threads, gain = threads_that_pay(most, precision, channels_last)
-        if most > 1:
-            found.append(f"{threads} of {most} threads, {gain:.1f} times as fast as one")
+        threads, gain = threads_that_pay(MOST_THREADS, precision, channels_last)
+        if MOST_THREADS > 1:
+            found.append(f"{threads} of {MOST_THREADS} threads, {gain:.1f} times as fast as one")
     if found:
         say(f"measured on this machine: {'; '.join(found)}")
     return precision, channels_last, threads
