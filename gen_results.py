@@ -52,11 +52,15 @@ def main() -> None:
         raise UserError(f"{config.checkpoint_dir}: no runs; train one first: python main_fer.py, or make train")
     failed = []
     with StopRequest().listening() as stop:
-        dumper = Dumper(arguments.split or "test", arguments.views, arguments.device, config, stop, arguments.half)
+        dumper = Dumper(arguments.split, arguments.views, arguments.device, config, stop, arguments.half)
         other = load_config(arguments.on[0], arguments.on[1:]) if arguments.on else None
         for name in names:
             try:
                 dumper.dump(name) if other is None else dumper.dump_on(name, other)
+            except _ClosedTestError as closed:
+                if arguments.runs:
+                    raise
+                print(closed)
             except UserError as error:
                 if len(names) == 1:
                     raise
@@ -66,21 +70,26 @@ def main() -> None:
         raise UserError(f"no dump of {len(failed)} of {len(names)} runs: {', '.join(failed)}")
 
 
+class _ClosedTestError(UserError):
+    """The test part of a trial run, which nobody has asked for in so many words."""
+
+
 class Dumper:
     """Dumps one part of the data for one run after another; data that runs share are read once."""
 
     def __init__(
-        self, part: str, views: int | None, device: str | None, config: Config, stop: StopRequest, half: bool
+        self, part: str | None, views: int | None, device: str | None, config: Config, stop: StopRequest, half: bool
     ) -> None:
-        self.part, self.views, self.device, self.config, self.stop = part, views, device, config, stop
-        self.half = half
+        self.part, self.asked, self.half = part or "test", part is not None, half
+        self.views, self.device, self.config, self.stop = views, device, config, stop
         self._read: dict[str, list[Split]] = {}
 
     def dump(self, name: str) -> None:
         """Write ``saved/results/<run>.<part>.npz`` for the run or weight file ``name``, unless it is up to date.
 
         Raises:
-            UserError: no such run, a damaged file, other data, or a training that has not ended.
+            UserError: no such run, a damaged file, other data, or a training that has not ended; or ``judge_test``
+                keeps its test part closed, and it was not named.
         """
         if not name.endswith(WEIGHT_FILES) and (files := find_run(name, self.config)).settings.is_file():
             self._dump_folds(files)
@@ -89,6 +98,10 @@ class Dumper:
         if self.part == "test":
             _refuse_unfinished(path)
         recognizer = Recognizer(path, device=self.device)
+        if self.part == "test" and not recognizer.config.judge_test and not self.asked:
+            raise _ClosedTestError(
+                f"{path.parent}: judge_test is false, so its test part stays closed; --split test opens it"
+            )
         target = self._target(_name_of(recognizer))
         if self._up_to_date(target, recognizer.hash, recognizer.config):
             print(f"{target}: up to date")

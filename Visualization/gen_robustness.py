@@ -15,11 +15,11 @@ from utils.config import load_config
 from utils.corruptions import CORRUPTIONS, STRENGTHS, corrupted
 from utils.datasets.faces import Faces
 from utils.errors import UserError
+from utils.export.facts import own_data
 from utils.files import csv_bytes, write_atomically
 from utils.inference import Recognizer
 from utils.metrics import score
-from utils.runs import find_run
-from utils.splits import load_splits
+from utils.shipped import network_path
 from Visualization.robustness import robustness_figure
 from Visualization.saving import save_figure
 
@@ -42,37 +42,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Judge, write the table, draw it.
 
     Raises:
-        UserError: no such run or part, or a run of folds, which has no one network.
+        UserError: no such run or part; a run of folds, which has no one network, or one that has not ended; or
+            ``judge_test`` keeps its test part closed, and it was not named.
     """
     parser = Parser("Accuracy of a run on corrupted pictures: eight kinds, each in five strengths, one view.")
     parser.add_argument("run", metavar="RUN", help="a run that has ended, or the path of its weights")
-    parser.add_argument("--split", choices=("val", "test"), default="test", help="which part (default test)")
+    parser.add_argument("--split", choices=("val", "test"), help="which part (default test)")
     parser.add_argument("--out", type=Path, help="folder that is written to (default: results_dir of the run)")
     options = parser.parse_args(arguments)
-    name, weights = _named(options.run)
-    recognizer = Recognizer(weights)
-    (split,) = load_splits(recognizer.config)
-    faces = split.parts().get(options.split)
+    recognizer = Recognizer(network_path(options.run, load_config(None)))
+    name = Path(options.run).stem if recognizer.path == Path(options.run) else recognizer.checkpoint.run
+    part = options.split or "test"
+    if options.split is None and not recognizer.config.judge_test:
+        raise UserError(f"{name}: judge_test is false, so its test part stays closed; --split test opens it")
+    faces = own_data(recognizer).parts().get(part)
     if faces is None:
-        raise UserError(f"{name}: its data have no part '{options.split}'")
+        raise UserError(f"{name}: its data have no part '{part}'")
     rows = measure(recognizer, faces)
-    path = (options.out or Path(recognizer.config.results_dir)) / f"{name}.{options.split}.robustness.csv"
+    path = (options.out or Path(recognizer.config.results_dir)) / f"{name}.{part}.robustness.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, csv_bytes([asdict(row) for row in rows]))
     draw(path)
     for row in rows:
         print(f"{row.corruption:15s} {row.strength}  {row.accuracy:7.2%}  {row.meaning}")
     print(f"\n{path}\n{path.with_suffix('.png')}")
-
-
-def _named(run: str) -> tuple[str, Path]:
-    """What to call it, and its weights."""
-    if Path(run).is_file():
-        return Path(run).stem, Path(run)
-    files = find_run(run, load_config(None))
-    if files.settings.is_file():
-        raise UserError(f"{files.name}: has folds; name the checkpoint file of one of them")
-    return files.name, files.best
 
 
 def measure(recognizer: Recognizer, faces: Faces) -> list[Row]:

@@ -53,10 +53,12 @@ def test_no_such_strength(strength):
         corrupted(GREY, "blur", strength)
 
 
-def test_the_program_judges_every_kind(tmp_path):
-    assert start_here(tmp_path, "main_fer.py", *SMALL, "max_epoch_num=1").returncode == 0
+def test_the_program_judges_every_kind_where_the_test_part_is_open(tmp_path):
+    assert start_here(tmp_path, "main_fer.py", *SMALL, "max_epoch_num=1", "judge_test=false").returncode == 0
     (run,) = (tmp_path / "saved" / "checkpoints").iterdir()
     told = start_here(tmp_path, "Visualization/gen_robustness.py", run.name)
+    assert told.returncode == 2 and told.stderr.endswith("its test part stays closed; --split test opens it\n")
+    told = start_here(tmp_path, "Visualization/gen_robustness.py", run.name, "--split", "test")
     assert told.returncode == 0, told.stderr
     with open(tmp_path / "saved" / "results" / f"{run.name}.test.robustness.csv", newline="") as file:
         clean, *others = csv.DictReader(file)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, command, environment, refusal, start
+from conftest import SMALL, command, environment, refusal, start, start_here
 
 from trainers import experiment
 from trainers.learner import Learner, StepResult
@@ -581,3 +581,14 @@ def test_what_is_left_of_an_epoch_goes_by_the_steps_that_were_timed(capsys, monk
     bar = EpochBar("epoch 1/2", steps=200, first_step=100)
     bar.advance(images=8, loss=1.0)
     assert capsys.readouterr().out == "epoch 1/2  step 101/200  0 images/s  3960 s left\n"
+
+
+def test_the_test_part_of_a_trial_is_opened_only_where_it_is_named(tmp_path: Path) -> None:
+    assert start_here(tmp_path, "main_fer.py", *SMALL, "max_epoch_num=1", "judge_test=false").returncode == 0
+    (run,) = (path.name for path in (tmp_path / "saved" / "checkpoints").iterdir())
+    words = f"saved/checkpoints/{run}: judge_test is false, so its test part stays closed; --split test opens it\n"
+    every, named = (start_here(tmp_path, "gen_results.py", *names) for names in ((), (run,)))
+    assert (every.returncode, every.stdout) == (0, words) and (named.returncode, named.stderr) == (2, words)
+    assert not list((tmp_path / "saved").rglob("*.test.*"))
+    assert start_here(tmp_path, "gen_results.py", run, "--split", "test").returncode == 0
+    assert (tmp_path / f"saved/results/{run}.test.npz").is_file()
