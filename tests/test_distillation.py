@@ -10,8 +10,8 @@ from conftest import SMALL, start_here
 from trainers.learner import Learner
 from utils.checkpoint import load_checkpoint
 from utils.config import Config, load_config
-from utils.datasets.faces import Faces
-from utils.distillation import find_teacher, taught
+from utils.datasets.faces import Faces, Split
+from utils.distillation import check_teacher_unseen, find_teacher, taught
 from utils.errors import UserError
 from utils.files import sha256_of
 from utils.predictions import Predictions, load_predictions, save_predictions
@@ -22,9 +22,9 @@ FACES = Faces(np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 2, 0]), ["i", "j", 
 SAID = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4], [0.2, 0.5, 0.3]])
 
 
-def dump(path, ids=("i", "j", "k", "l"), classes=CLASSES, split="train", said=SAID):
+def dump(path, ids=("i", "j", "k", "l"), classes=CLASSES, said=SAID, **meta):
     logits = np.log(said).astype(np.float32)[None]
-    save_predictions(Predictions(logits, np.zeros(len(ids), int), list(ids), classes, {"split": split}), path)
+    save_predictions(Predictions(logits, np.zeros(len(ids), int), list(ids), classes, {"split": "train"} | meta), path)
     return Config(distil_from=str(path))
 
 
@@ -54,6 +54,7 @@ def test_temperature_softens_the_teacher(tmp_path):
     ("changes", "says"),
     [
         ({"split": "test"}, "is of test; a teacher speaks of train"),
+        ({"dataset": "sample"}, "is of sample; this run reads fer2013"),
         ({"classes": ("a", "b", "d")}, "knows a, b, d; here are a, b, c"),
         ({"ids": ("i", "j", "k", "m")}, "does not speak of training image l, of 1 in all"),
     ],
@@ -61,6 +62,17 @@ def test_temperature_softens_the_teacher(tmp_path):
 def test_what_is_no_teacher_is_refused(tmp_path, changes, says):
     with pytest.raises(UserError, match=says):
         find_teacher(dump(tmp_path / "t.npz", **changes), FACES)
+
+
+def test_a_teacher_has_not_been_trained_on_what_judges(tmp_path):
+    """One of FER2013's whole training part knows the labels of every fold of it."""
+    config = dump(tmp_path / "t.npz")
+    elsewhere = Split("a", FACES, dataclasses.replace(FACES, ids=["v", "w", "x", "y"]), None, "official")
+    check_teacher_unseen(config, elsewhere)
+    fold = Split("a", FACES.take(np.array([0, 1])), FACES.take(np.array([2, 3])), FACES.take(np.array([2])), "random")
+    with pytest.raises(UserError, match="was trained on 3 images of this run's val and test parts"):
+        check_teacher_unseen(config, fold)
+    check_teacher_unseen(Config(), fold)
 
 
 def test_the_loss_is_that_against_the_mixed_targets(tmp_path):

@@ -21,6 +21,7 @@ from utils.checkpoint import Checkpoint, load_checkpoint, network, network_optio
 from utils.cli import Parser, run_cli
 from utils.config import FIELDS, MAY_CHANGE, Config, differing, load_config
 from utils.datasets.faces import Split
+from utils.distillation import check_teacher_unseen
 from utils.distributed import ALONE, Team, open_team
 from utils.errors import Interrupted, UserError
 from utils.inference import Recognizer
@@ -200,6 +201,8 @@ def _ready(config: Config, team: Team = ALONE) -> tuple[list[Split], Learner]:
         _refuse_folds(team)
         if not config.judge_test:
             raise UserError("judge_test is false: every fold tests what others train on; leave it true")
+    for split in splits:
+        check_teacher_unseen(config, split)
     learner = Learner(config, splits[0].train, team=team)
     if learner.origin is not None:
         for split in splits:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.config import Config
-from utils.datasets.faces import Faces
+from utils.datasets.faces import Faces, Split
 from utils.errors import UserError
 from utils.files import sha256_of
 from utils.predictions import Predictions, load_predictions, softmax
@@ -29,7 +29,8 @@ def find_teacher(config: Config, train: Faces) -> Teacher | None:
     """The teacher that ``config.distil_from`` names, or None.
 
     Raises:
-        UserError: no such dump, one of other images or classes, or one that is not of a training part.
+        UserError: no such dump, one of another data set, other images or classes, or one that is not of a training
+            part.
     """
     if config.distil_from == NONE:
         return None
@@ -39,6 +40,8 @@ def find_teacher(config: Config, train: Faces) -> Teacher | None:
         raise UserError(
             f"distil_from: {path} is of {dump.meta.get('split')}; a teacher speaks of train (--split train)"
         )
+    if dump.meta.get("dataset", config.dataset) != config.dataset:
+        raise UserError(f"distil_from: {path} is of {dump.meta['dataset']}; this run reads {config.dataset}")
     if set(dump.classes) != set(train.classes):
         raise UserError(f"distil_from: {path} knows {', '.join(dump.classes)}; here are {', '.join(train.classes)}")
     row = {identity: index for index, identity in enumerate(dump.ids)}
@@ -47,6 +50,21 @@ def find_teacher(config: Config, train: Faces) -> Teacher | None:
     dump = dump.part(np.array([row[identity] for identity in train.ids]))
     places = [dump.classes.index(name) for name in train.classes]
     return Teacher(_softened(dump, config.distil_temperature)[:, places].astype(np.float32), sha256_of(path))
+
+
+def check_teacher_unseen(config: Config, split: Split) -> None:
+    """Who teaches must not have been trained on what this run is judged on.
+
+    Raises:
+        UserError: its training part holds images of this run's other parts, as that of FER2013 holds those of folds.
+    """
+    if config.distil_from == NONE:
+        return
+    known = set(load_predictions(Path(config.distil_from)).ids)
+    judged = [identity for name, part in split.parts().items() if name != "train" for identity in part.ids]
+    if met := sum(identity in known for identity in judged):
+        seen = f"was trained on {met} images of this run's val and test parts"
+        raise UserError(f"distil_from: {config.distil_from} {seen}; it teaches protocol=official alone")
 
 
 def taught(train: Faces, teacher: Teacher, weight: float) -> Faces:
