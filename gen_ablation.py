@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from train_all import run_like, standing, train
+from train_all import has_ended, run_like, standing, train
 from utils.ablation import Row, ablation_text, rows_of, runs_of, write_ablation
 from utils.cli import Parser, run_cli
 from utils.config import Config, load_config
 from utils.errors import SaidElsewhere, UserError
 from utils.labels import TITLES
 from utils.predictions import Predictions, load_predictions, save_predictions
+from utils.runs import RunFiles
 from Visualization.ablation import ablation_figure
 from Visualization.saving import save_figure
 
@@ -43,6 +44,8 @@ def main() -> None:
             if study.has(config):
                 continue
             found = run_like(config)
+            if found is not None and _learned_otherwise(found, config):
+                found = None
             print(f"{path}, seed {seed}: {standing(found)}", flush=True)
             if not arguments.list:
                 failed = train(str(path), config, found) or failed
@@ -51,6 +54,12 @@ def main() -> None:
     print(ablation_text(rows) if rows else f"{arguments.out}: no run of {base}, so there is nothing to compare")
     if failed is not None:
         raise SaidElsewhere(failed.exit_code)
+
+
+def _learned_otherwise(files: RunFiles, config: Config) -> bool:
+    """Whether a run that has ended learned from another teacher or other corrections than lie there today."""
+    dump = files.dump("val")
+    return has_ended(files) and dump.is_file() and not runs_of(config, [load_predictions(dump)])
 
 
 class Study:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from pathlib import Path
 
 from models import ModelError
 from trainers import experiment
@@ -11,6 +12,7 @@ from utils.cli import Parser, run_cli
 from utils.config import MAY_CHANGE, Config, differing, load_config
 from utils.errors import SaidElsewhere, UserError
 from utils.runs import RunFiles, find_run, list_runs
+from utils.transfer import ANY_SET
 
 # What a run settles for itself where a file leaves it open; of the others a checkpoint keeps what was asked for.
 OPEN = {"precision": "auto", "batch_size": 0, "micro_batch": None}
@@ -71,7 +73,8 @@ def run_like(config: Config) -> RunFiles | None:
             settings = settings_of(files) if files.settings.is_file() else newest_intact(files)[0].config
         except UserError:
             continue  # a run that cannot be read is none to go on with
-        if not differing(dataclasses.asdict(settings), wanted, free):
+        elsewhere = config.dataset == ANY_SET and Path(settings.data_path).resolve() != Path(config.data_path).resolve()
+        if not elsewhere and not differing(dataclasses.asdict(settings), wanted, free):
             alike.append(files)
     return next(filter(has_ended, alike), alike[0] if alike else None)
 

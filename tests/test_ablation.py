@@ -192,3 +192,21 @@ def test_a_row_far_behind_leaves_the_others_apart():
         assert [line.get_marker() for line in axes.lines].count("<") == arrows
         assert any("arrow: worse than" in text for text in texts(figure)) == bool(arrows)
         assert "-27.0" in texts(figure) or not arrows
+
+
+def test_what_a_teacher_that_has_changed_taught_is_trained_anew(tmp_path, without_pictures):
+    folder = tmp_path / "configs" / "ablation"
+    folder.mkdir(parents=True)
+    settings = {"judge_test": False, "max_epoch_num": 1}
+    taught = {"distil_from": "teacher.npz", "distil_weight": 0.5}
+    for name, change in (("00_base", {}), ("21_distilled", taught)):
+        (folder / f"{name}.json").write_text(json.dumps(settings | {"model_name": name[3:]} | change))
+    assert start_here(tmp_path, "main_fer.py", *FAST, "max_epoch_num=1", "model_name=teacher").returncode == 0
+    for views, count in (("1", 1), ("2", 2), ("2", 2)):  # another teacher, and then the same again
+        assert start_here(tmp_path, "gen_results.py", "--split", "train", "--views", views).returncode == 0
+        (dump,) = tmp_path.glob("saved/results/*_teacher_*.train.npz")
+        shutil.copy(dump, tmp_path / "teacher.npz")
+        told = start_here(tmp_path, "gen_ablation.py", "configs/ablation/21_distilled.json", *FAST)
+        assert told.returncode == 0, told.stderr
+        assert names(tmp_path / "results" / "ablation" / "sample.csv") == ["base", "distilled"]
+        assert len(list((tmp_path / "saved" / "checkpoints").glob("*_distilled_*"))) == count

@@ -1,9 +1,15 @@
 """Several trainings one after the other: what has ended is left alone, what was interrupted goes on."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 from conftest import SMALL, start_here
+
+from train_all import run_like
+from utils.config import load_config
+from utils.files import write_atomically
+from utils.runs import run_files
 
 FAST = [text for text in SMALL if not text.startswith(("precision", "max_epoch_num"))]
 
@@ -49,6 +55,18 @@ def test_a_file_that_fails_does_not_keep_the_next_one_waiting(tmp_path):
     assert told.returncode == 2
     assert "bad.json" in told.stderr and len(told.stderr.splitlines()) == 1
     assert [name.split("_")[1] for name in runs(tmp_path)] == ["good"]
+
+
+def test_another_folder_of_pictures_is_another_run(tmp_path):
+    """Where a folder lies says what it is; where FER2013 lies does not."""
+    run = dataclasses.replace(load_config(None, SMALL), checkpoint_dir=str(tmp_path / "checkpoints"))
+    for dataset, known in (("folder", False), ("fer2013", True)):
+        config = dataclasses.replace(run, dataset=dataset, data_path=str(tmp_path / "a"), model_name=dataset)
+        files = run_files(f"tiny_{dataset}", config)
+        files.prepare()
+        write_atomically(files.settings, json.dumps({"config": dataclasses.asdict(config)}).encode())
+        assert run_like(config).name == files.name
+        assert (run_like(dataclasses.replace(config, data_path=str(tmp_path / "b"))) is not None) == known
 
 
 def test_needs_a_settings_file(tmp_path):
