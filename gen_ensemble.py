@@ -54,7 +54,7 @@ def _parser() -> Parser:
 
 
 def _all_dumps(folder: Path) -> list[Path]:
-    """The test dumps of all runs on the data of the newest one; what is left out is said.
+    """The test dumps of all runs on the data of the newest one, under its protocol; what is left out is said.
 
     An earlier ensemble is no member, and a run that was repeated with the same outcome counts once.
     """
@@ -62,11 +62,13 @@ def _all_dumps(folder: Path) -> list[Path]:
     dumps = {path: dump for path in paths if (dump := load_predictions(path)).meta.get("run") != ENSEMBLE}
     if not dumps:
         return []
-    wanted, kept, seen = list(dumps.values())[-1].meta.get("data"), [], set()
+    newest, kept, seen = list(dumps.values())[-1].meta, [], set()
     for path, dump in dumps.items():
         content = dump.logits.tobytes()
-        if dump.meta.get("data") != wanted:
+        if dump.meta.get("data") != newest.get("data"):
             print(f"left out, of other data: {path}")
+        elif dump.meta.get("protocol") != newest.get("protocol"):
+            print(f"left out, of another protocol: {path}")
         elif content in seen:
             print(f"left out, equal to an earlier one: {path}")
         else:

@@ -1,6 +1,5 @@
 """Dump the predictions of trained runs: python gen_results.py [RUN or weight file ...]."""
 
-import dataclasses
 import sys
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from trainers.folds import identity_of, lost_fold, not_finished, reopen
 from utils.checkpoint import load_checkpoint
 from utils.cli import Parser, run_cli
 from utils.config import Config, load_config
+from utils.datasets.sources import read_for
 from utils.errors import UserError
 from utils.inference import Recognizer
 from utils.pooling import pool, pooled_hash, spread, spread_text
@@ -123,8 +123,7 @@ class Dumper:
         path = self._checkpoint(name)
         _refuse_unfinished(path)
         recognizer = Recognizer(path, device=self.device)
-        config = recognizer.config  # as it was trained: the images of a folder are made to size
-        other = dataclasses.replace(other, image_size=config.image_size, in_channels=config.in_channels)
+        other = read_for(recognizer.config, other)
         faces = load_every(other)
         predictions = recognizer.predict_elsewhere(faces, other, views=self.views, between_batches=self.stop.check)
         run, fold = _name_of(recognizer), recognizer.path.parent.name

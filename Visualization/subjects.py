@@ -13,12 +13,13 @@ from utils.config import load_config
 from utils.datasets.drawn_faces import draw_face
 from utils.datasets.faces import Faces
 from utils.datasets.images import read_photo, resized
+from utils.datasets.sources import read_for, stored_side
 from utils.errors import UserError, closest
 from utils.inference import Recognizer
 from utils.labels import FER2013_CLASSES, TITLES, canonical
 from utils.pictures.boxes import cut_out
 from utils.pictures.detectors import FaceFinder, open_detector
-from utils.pictures.reader import as_stored, stored_side
+from utils.pictures.reader import as_stored
 from utils.shipped import network_path
 from utils.splits import load_every, load_splits
 from utils.trust import calibrated_probabilities
@@ -161,7 +162,7 @@ def _of_data(recognizer: Recognizer, options: Namespace) -> tuple[Faces, str]:
     config = recognizer.config
     if options.on:
         other = load_config(options.on[0], options.on[1:])
-        faces = load_every(replace(other, image_size=config.image_size, in_channels=config.in_channels))
+        faces = load_every(read_for(config, other))
         source = TITLES[other.dataset]
     else:
         part = options.split or "test"

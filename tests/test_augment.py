@@ -352,6 +352,17 @@ def test_a_share_of_the_images_is_moved_by_whole_pixels_and_stays_sharp():
     torch.testing.assert_close(blurred[~sharp], pixels[~sharp], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("size", [48, 64])
+def test_with_the_classic_order_it_is_whole_pixels_of_the_resized_image(size):
+    config = dataclasses.replace(CLASSIC, image_size=size, normalize="none", sharp=1.0, flip=False, erase=0.0)
+    noise = torch.randint(0, 256, (20, 48, 48), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    resized = view_batch(noise, 0, config)[:, 0]
+    for moved, image in zip(training_batch(noise, torch.arange(20), 0, config)[:, 0], resized, strict=True):
+        candidates = (torch.roll(image, (y, x), (0, 1)) for y in range(-9, 10) for x in range(-9, 10))
+        inside = np.s_[12:-12, 12:-12]
+        assert any(torch.allclose(moved[inside], candidate[inside], atol=1e-4) for candidate in candidates)
+
+
 def test_the_stored_images_are_not_changed():
     before = FACES.clone()
     for config in (CLASSIC, dataclasses.replace(FAST, erase=1.0, normalize="per_image")):

@@ -188,6 +188,17 @@ def test_greedy_needs_no_particular_order_of_images():
     assert greedy(members[:1], ["a"]) == [0]
 
 
+def test_dumps_of_another_protocol_are_left_out_and_named(folder, called):
+    """As after --compare-protocols."""
+    mixed = folder / "saved" / "results" / "mixed.test.npz"
+    save_predictions(drawn(5, protocol="random"), mixed)
+    earlier = min(path.stat().st_mtime for path in mixed.parent.iterdir()) - 1
+    os.utime(mixed, (earlier, earlier))
+    ended = called(folder)
+    assert ended.returncode == 0 and "left out, of another protocol: saved/results/mixed.test.npz\n" in ended.stdout
+    assert "mixed" not in rows_of(folder / "saved" / "results" / "ensemble.test.csv")
+
+
 def test_members_of_one_name_have_rows_of_their_own(folder, called):
     (folder / "other").mkdir()
     save_predictions(drawn(7, skill=-1.0), folder / "other" / "good.test.npz")

@@ -423,6 +423,8 @@ def test_pipes_folders_and_dead_links_among_images_are_refused(tmp_path):
 def test_folders_that_are_no_class_or_stand_twice_are_refused(tmp_path):
     root = tmp_path / "data"
     write_folders(root)
+    (root / "train" / ".ipynb_checkpoints").mkdir()  # hidden ones are no class, and in nobody's way
+    assert len(read_fer2013(root, tmp_path / "elsewhere").test) == len(PARTS["test"][1])
     (root / "train" / "bored").mkdir()
     assert complaint(root).startswith(f"{root / 'train' / 'bored'}: not the name of a class; expected one of angry")
     (root / "train" / "bored").rename(root / "train" / "3")

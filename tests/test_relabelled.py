@@ -63,6 +63,12 @@ def expected(part: str, policy: str) -> dict[str, str]:
     return {identity: name for identity, name in labels.items() if name is not None}
 
 
+@pytest.mark.parametrize("source", ["ferplus", "ferplus_soft"])
+def test_folds_cannot_keep_fer2013s_labels_for_those_that_judge(data, source):
+    with pytest.raises(UserError, match="ferplus_parts train: in folds every image is trained on and judged"):
+        split(data, "protocol=random", "folds=3", f"label_source={source}", "ferplus_parts=train")
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("soft", [False, True])
 def test_labels_and_dropped_rows_by_policy(data, policy, soft):

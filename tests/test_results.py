@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import re
+import shlex
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from utils.ensemble import load_runs, table
 from utils.errors import UserError
 from utils.files import csv_bytes
 from utils.headline import headline_text
-from utils.markdown import MIXED_ENSEMBLE, all_views, best_average, mixed_average
+from utils.markdown import MIXED_ENSEMBLE, all_views, best_average, command_of, mixed_average
 from utils.predictions import Predictions, combine, load_predictions
 from utils.report import judge
 from utils.splits import load_splits
@@ -165,3 +167,11 @@ def test_fer2013_dumps_are_of_the_official_parts() -> None:
         dump = load_predictions(path)
         assert np.bincount(dump.targets).tolist() == counts[dump.meta["split"]]
         assert len(set(dump.ids)) == sum(counts[dump.meta["split"]])
+
+
+def test_a_command_names_a_folder_of_pictures_and_is_typed_as_it_reads() -> None:
+    settings = asdict(load_config(None, ["dataset=folder", "data_path=my/faces", "model_name=Zoë", "num_classes=3"]))
+    words = shlex.split(command_of(settings, ROOT / "configs"))
+    assert {"data_path=my/faces", "model_name=Zoë", "dataset=folder", "num_classes=3"} <= set(words)
+    assert not [word for word in words if word.startswith("data_path")][1:]
+    assert "data_path" not in command_of(settings | {"dataset": "fer2013"}, ROOT / "configs")

@@ -18,7 +18,7 @@ from test_jaffe import write_tables as write_jaffe_tables
 import utils.splits
 from utils.config import Config, load_config
 from utils.datasets.faces import Split, pooled
-from utils.datasets.sources import SOURCES
+from utils.datasets.sources import SOURCES, read_for
 from utils.errors import UserError
 from utils.labels import FER2013_CLASSES, JAFFE_CODES, canonical
 from utils.splits import load_every, load_faces, load_splits
@@ -298,3 +298,18 @@ def test_real_ckplus_as_shipped_and_in_fer2013s_classes(real_data):
     assert sum(len(set(split.test.subjects)) for split in splits) == 118
     faces = load_faces(load_config(ROOT / "configs" / "ck_config.json", [path, "taxonomy=fer2013"]))
     assert faces.counts().tolist() == [135, 177, 75, 207, 84, 249, 0]
+
+
+@pytest.mark.parametrize(
+    ("trained", "side", "channels"),
+    [
+        ("dataset=fer2013 image_size=224 in_channels=3", 48, 1),  # enlarged, and without colours
+        ("dataset=folder image_size=96 in_channels=3", 96, 3),
+        ("dataset=folder image_size=96 in_channels=1", 96, 1),
+        ("dataset=jaffe image_size=64 in_channels=3", 64, 1),
+    ],
+)
+def test_another_set_is_read_as_a_network_has_seen_its_own(trained, side, channels):
+    other = load_config(None, ["dataset=folder", "data_path=faces", "image_size=160", "in_channels=3"])
+    read = read_for(load_config(None, trained.split()), other)
+    assert (read.image_size, read.in_channels, read.data_path) == (side, channels, "faces")

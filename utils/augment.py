@@ -86,7 +86,8 @@ def training_batch(images: torch.Tensor, samples: torch.Tensor, epoch: int, conf
         noise = full_range(pixels, config) * grain(samples, epoch, side, draws[:, 14], config)
     affine = _drawn_affine(draws, config)
     if config.sharp > 0:
-        affine = _by_whole_pixels(affine, draws[:, 10] < config.sharp, side)
+        moved = config.image_size if config.augment == "classic" else side  # the side of what is shifted
+        affine = _by_whole_pixels(affine, draws[:, 10] < config.sharp, moved)
     return _transformed(scaled(pixels, config), affine, config, erase=draws[:, 5:10], noise=noise)
 
 

@@ -41,6 +41,11 @@ def training_loss(
 
 
 def class_weights(counts: np.ndarray) -> torch.Tensor:
-    """float32 [C]: the inverse of each class's frequency, one on average over the images."""
-    counts = np.maximum(counts, 1)
-    return torch.from_numpy(counts.sum() / (len(counts) * counts)).float()
+    """float32 [C]: the inverse of each class's frequency, one on average over the images; 0 without any image.
+
+    Label smoothing gives each class its share, which these weights multiply too, as in torch's own cross-entropy: what
+    an absent class had for a weight would be learned as if it were there.
+    """
+    present = counts > 0
+    weights = counts.sum() / (max(present.sum(), 1) * np.maximum(counts, 1))
+    return torch.from_numpy(np.where(present, weights, 0)).float()

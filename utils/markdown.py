@@ -259,13 +259,19 @@ def _cost(test: Predictions) -> tuple[str, str]:
     )
 
 
+def _typed(value: Any) -> str:
+    """A value as it is typed after ``key=``."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def command_of(wanted: Mapping[str, Any], configs: Path) -> str:
     """What was typed: the shipped settings file nearest to the run's settings, and what differs from it."""
     wanted = with_defaults(wanted)
+    own = ("data_path",) if wanted["dataset"] == "folder" else ()  # of other sets it is a matter of the machine
     best: tuple[int, str, list[str]] | None = None
     for path in sorted([*configs.glob("*_config.json"), *configs.glob("zoo/*.json")]):
         shipped = asdict(load_config(path))
-        changes = [f"{key}={json.dumps(wanted[key]).strip(chr(34))}" for key in differing(shipped, wanted)]
+        changes = [f"{key}={_typed(wanted[key])}" for key in (*differing(shipped, wanted), *own)]
         if best is None or len(changes) < best[0]:
             best = len(changes), f"configs/{path.relative_to(configs)}", changes
     assert best is not None

@@ -125,7 +125,7 @@ def _list_images(path: Path) -> list[tuple[Path, str, int]]:
     found = []
     seen: dict[tuple[str, int], Path] = {}
     for name, part in FOLDERS.items():
-        folders = [(_folder_label(p), p) for p in (path / name).glob("*") if p.is_dir()]
+        folders = [(_folder_label(p), p) for p in (path / name).glob("[!.]*") if p.is_dir()]
         for label, folder in sorted(folders):
             if (other := seen.setdefault((part, label), folder)) != folder:
                 raise UserError(f"{folder}: stands for the same part and class as {other}; expected one of them")

@@ -1,5 +1,6 @@
 """Which data sets there are, and what each of them can be asked for: all its images, the parts it comes in."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from utils.datasets.folder import read_folder, read_folder_files
 from utils.datasets.jaffe import read_jaffe, read_jaffe_files
 from utils.datasets.pixel_csv import SIDE
 from utils.datasets.sample import sample_split
+from utils.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,9 @@ def _fer2013(config: Config) -> Split:
 
 def _fer2013_training(config: Config) -> Faces:
     """What a protocol deals out: the training part alone, since the others judge."""
+    if config.label_source in ("ferplus", "ferplus_soft") and config.ferplus_parts == "train":
+        kept = "ferplus_parts train: in folds every image is trained on and judged, so that each has FER+'s label"
+        raise UserError(f"{kept}; set ferplus_parts=all, or protocol=official")
     return _fer2013(config).train
 
 
@@ -89,3 +94,18 @@ SOURCES = {
     "ckplus": Source(whole=_ckplus, files=_ckplus_files, sequence_of=sequence_of, side=SIDE),
     "folder": Source(whole=_folder, files=_folder_files, colour=True),
 }
+
+
+def stored_side(config: Config) -> int:
+    """How large the images are that a network was trained on, before they were brought to its own size."""
+    return SOURCES[config.dataset].side or config.image_size
+
+
+def read_for(trained: Config, other: Config) -> Config:
+    """``other``, another data set, read as a network has seen its own: of that size, in grey where that has no colours.
+
+    Images of FER2013 have 48 pixels, whatever they were enlarged to; others that are not made as small first are
+    sharper than all that the network knows.
+    """
+    channels = trained.in_channels if SOURCES[trained.dataset].colour else 1
+    return dataclasses.replace(other, image_size=stored_side(trained), in_channels=channels)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from utils.config import Config, load_config
 from utils.datasets.images import read_photo, resized
-from utils.datasets.sources import SOURCES
+from utils.datasets.sources import SOURCES, stored_side
 from utils.errors import UserError
 from utils.inference import Recognizer
 from utils.pictures.boxes import Box, cut_out
@@ -151,11 +151,6 @@ class FaceReader:
         if self._recognizer is None:
             raise ValueError("this reader has been closed")
         return self._recognizer
-
-
-def stored_side(config: Config) -> int:
-    """How large the images are that a network was trained on, before they were brought to its own size."""
-    return SOURCES[config.dataset].side or config.image_size
 
 
 def as_stored(crop: np.ndarray, config: Config) -> np.ndarray:
