@@ -248,7 +248,7 @@ def test_a_network_is_judged_on_all_images_of_another_set(elsewhere, monkeypatch
     assert file.name == f"{run_of(folder)}.fold-01.on_folder-other-fer2013.npz"
     assert protocol in done.stdout and "over 4 persons" in done.stdout
     monkeypatch.chdir(folder)
-    faces = load_faces(load_config("other.json", ["image_size=24", "in_channels=1"]))
+    faces = load_faces(load_config("other.json", ["image_size=48", "in_channels=1"]))  # as those it was trained on
     probabilities = Recognizer(checkpoint).probabilities(faces.images)
     np.testing.assert_allclose(found.probabilities(), probabilities, atol=1e-5)
 
