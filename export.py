@@ -38,7 +38,7 @@ def main() -> None:
     """
     options = _options()
     recognizer = Recognizer(network_path(options.run, load_config(None)), precision="fp32")
-    target = options.out or Path("saved/exports") / f"{recognizer.checkpoint.run}{_suffix(options)}"
+    target = options.out or Path("saved/exports") / f"{recognizer.name}{_suffix(options)}"
     _require_writable(target)
     split = own_data(recognizer) if options.int8 else _data_if_there(recognizer)
     dumps = {part: own_dump(recognizer, part) for part in ("val", "test")}

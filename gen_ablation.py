@@ -1,9 +1,10 @@
 """What each change to a recipe is worth on the validation part: python gen_ablation.py [FILE ...] [--seeds N ...]."""
 
+from functools import partial
 from pathlib import Path
 
 from train_all import has_ended, run_like, standing, train
-from utils.ablation import Row, ablation_text, rows_of, runs_of, write_ablation
+from utils.ablation import Row, ablation_text, learned_from_same, rows_of, runs_of, write_ablation
 from utils.cli import Parser, run_cli
 from utils.config import Config, load_config
 from utils.errors import SaidElsewhere, UserError
@@ -43,9 +44,7 @@ def main() -> None:
             config = load_config(path, [*overrides, f"seed={seed}"])
             if study.has(config):
                 continue
-            found = run_like(config)
-            if found is not None and _learned_otherwise(found, config):
-                found = None
+            found = run_like(config, fits=partial(_is_of_today, config))
             print(f"{path}, seed {seed}: {standing(found)}", flush=True)
             if not arguments.list:
                 failed = train(str(path), config, found) or failed
@@ -56,10 +55,10 @@ def main() -> None:
         raise SaidElsewhere(failed.exit_code)
 
 
-def _learned_otherwise(files: RunFiles, config: Config) -> bool:
-    """Whether a run that has ended learned from another teacher or other corrections than lie there today."""
+def _is_of_today(config: Config, files: RunFiles) -> bool:
+    """Unless a run has ended that learned from another teacher or other corrections than lie there now."""
     dump = files.dump("val")
-    return has_ended(files) and dump.is_file() and not runs_of(config, [load_predictions(dump)])
+    return not (has_ended(files) and dump.is_file()) or learned_from_same(load_predictions(dump), config)
 
 
 class Study:

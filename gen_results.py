@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from trainers.folds import identity_of, lost_fold, not_finished, reopen
-from utils.checkpoint import load_checkpoint
+from utils.checkpoint import refuse_unfinished
 from utils.cli import Parser, run_cli
 from utils.config import Config, load_config
 from utils.datasets.sources import read_for
@@ -57,11 +57,10 @@ def main() -> None:
         for name in names:
             try:
                 dumper.dump(name) if other is None else dumper.dump_on(name, other)
-            except _ClosedTestError as closed:
-                if arguments.runs:
-                    raise
-                print(closed)
             except UserError as error:
+                if isinstance(error, _ClosedTestError) and not arguments.runs:
+                    print(error)
+                    continue
                 if len(names) == 1:
                     raise
                 print(error, file=sys.stderr)
@@ -96,13 +95,11 @@ class Dumper:
             return
         path = self._checkpoint(name)
         if self.part == "test":
-            _refuse_unfinished(path)
+            refuse_unfinished(path)
         recognizer = Recognizer(path, device=self.device)
         if self.part == "test" and not recognizer.config.judge_test and not self.asked:
-            raise _ClosedTestError(
-                f"{path.parent}: judge_test is false, so its test part stays closed; --split test opens it"
-            )
-        target = self._target(_name_of(recognizer))
+            raise _ClosedTestError(f"{name}: judge_test is false, so its test part stays closed; --split test opens it")
+        target = self._target(recognizer.name)
         if self._up_to_date(target, recognizer.hash, recognizer.config):
             print(f"{target}: up to date")
             return
@@ -121,14 +118,12 @@ class Dumper:
             UserError: a run of folds, other classes, or a data set that the network has been trained on.
         """
         path = self._checkpoint(name)
-        _refuse_unfinished(path)
+        refuse_unfinished(path)
         recognizer = Recognizer(path, device=self.device)
         other = read_for(recognizer.config, other)
         faces = load_every(other)
         predictions = recognizer.predict_elsewhere(faces, other, views=self.views, between_batches=self.stop.check)
-        run, fold = _name_of(recognizer), recognizer.path.parent.name
-        run = f"{run}.{fold}" if recognizer.path.parent.parent.name == run else run
-        self._write(predictions, self._target(run, str(predictions.meta["split"])))
+        self._write(predictions, self._target(recognizer.name, str(predictions.meta["split"])))
 
     def _dump_folds(self, files: RunFiles) -> None:
         folded = reopen(files, {})
@@ -190,24 +185,6 @@ class Dumper:
             return False
         same_views, same_size = meta.get("views") == (self.views or config.views), self.half == ("kept_as" in meta)
         return meta.get("checkpoint") == checkpoint and same_views and same_size
-
-
-def _name_of(recognizer: Recognizer) -> str:
-    """What its dumps are called: as its run, or as its file where that is all there is of the run."""
-    return recognizer.checkpoint.run if recognizer.path.suffix == ".pt" else recognizer.path.stem
-
-
-def _refuse_unfinished(path: Path) -> None:
-    """The test part is opened after training, not during it.
-
-    Raises:
-        UserError: the run that ``path`` belongs to has not ended.
-    """
-    last = path.with_name("last.pt")
-    if last.is_file() and not load_checkpoint(last).progress.get("finished"):
-        raise UserError(
-            f"{path.parent}: training has not ended, so nothing is tested with it; --resume it, or --split val"
-        )
 
 
 if __name__ == "__main__":

@@ -2,17 +2,16 @@
 
 import dataclasses
 import sys
-from pathlib import Path
+from collections.abc import Callable
 
 from models import ModelError
 from trainers import experiment
 from trainers.folds import settings_of
 from trainers.trainer import newest_intact
 from utils.cli import Parser, run_cli
-from utils.config import MAY_CHANGE, Config, differing, load_config
+from utils.config import MAY_CHANGE, Config, differing, load_config, other_folder
 from utils.errors import SaidElsewhere, UserError
 from utils.runs import RunFiles, find_run, list_runs
-from utils.transfer import ANY_SET
 
 # What a run settles for itself where a file leaves it open; of the others a checkpoint keeps what was asked for.
 OPEN = {"precision": "auto", "batch_size": 0, "micro_batch": None}
@@ -59,10 +58,12 @@ def train(path: str, config: Config, found: RunFiles | None) -> UserError | Mode
     return None
 
 
-def run_like(config: Config) -> RunFiles | None:
+def run_like(config: Config, fits: Callable[[RunFiles], bool] = lambda _: True) -> RunFiles | None:
     """The run with the settings of ``config``: the newest that has ended, or else the newest; None without any.
 
-    What a run settles for itself counts only where ``config`` says it.
+    Args:
+        config: what a run settles for itself counts only where this says it.
+        fits: what else is asked of a run.
     """
     wanted = dataclasses.asdict(config)
     free = {*MAY_CHANGE, *(key for key, value in OPEN.items() if wanted[key] == value)}
@@ -73,8 +74,8 @@ def run_like(config: Config) -> RunFiles | None:
             settings = settings_of(files) if files.settings.is_file() else newest_intact(files)[0].config
         except UserError:
             continue  # a run that cannot be read is none to go on with
-        elsewhere = config.dataset == ANY_SET and Path(settings.data_path).resolve() != Path(config.data_path).resolve()
-        if not elsewhere and not differing(dataclasses.asdict(settings), wanted, free):
+        theirs = dataclasses.asdict(settings)
+        if not differing(theirs, wanted, free) and not other_folder(theirs, wanted) and fits(files):
             alike.append(files)
     return next(filter(has_ended, alike), alike[0] if alike else None)
 

@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a start a
 import numpy as np
 
 from utils.card import read_table
+from utils.checkpoint import refuse_unfinished
 from utils.cli import Parser, run_cli
 from utils.config import load_config
 from utils.corruptions import CORRUPTIONS, STRENGTHS, corrupted
@@ -50,9 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--split", choices=("val", "test"), help="which part (default test)")
     parser.add_argument("--out", type=Path, help="folder that is written to (default: results_dir of the run)")
     options = parser.parse_args(arguments)
-    recognizer = Recognizer(network_path(options.run, load_config(None)))
-    name = Path(options.run).stem if recognizer.path == Path(options.run) else recognizer.checkpoint.run
-    part = options.split or "test"
+    recognizer, part = Recognizer(network_path(options.run, load_config(None))), options.split or "test"
+    name = recognizer.name
+    if part == "test":
+        refuse_unfinished(recognizer.path)
     if options.split is None and not recognizer.config.judge_test:
         raise UserError(f"{name}: judge_test is false, so its test part stays closed; --split test opens it")
     faces = own_data(recognizer).parts().get(part)

@@ -206,7 +206,7 @@ def test_what_a_teacher_that_has_changed_taught_is_trained_anew(tmp_path, withou
         assert start_here(tmp_path, "gen_results.py", "--split", "train", "--views", views).returncode == 0
         (dump,) = tmp_path.glob("saved/results/*_teacher_*.train.npz")
         shutil.copy(dump, tmp_path / "teacher.npz")
-        told = start_here(tmp_path, "gen_ablation.py", "configs/ablation/21_distilled.json", *FAST)
+        told = start_here(tmp_path, "gen_ablation.py", "configs/ablation/21_distilled.json", *FAST, "batch_size=auto")
         assert told.returncode == 0, told.stderr
         assert names(tmp_path / "results" / "ablation" / "sample.csv") == ["base", "distilled"]
         assert len(list((tmp_path / "saved" / "checkpoints").glob("*_distilled_*"))) == count

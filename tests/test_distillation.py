@@ -68,11 +68,11 @@ def test_a_teacher_has_not_been_trained_on_what_judges(tmp_path):
     """One of FER2013's whole training part knows the labels of every fold of it."""
     config = dump(tmp_path / "t.npz")
     elsewhere = Split("a", FACES, dataclasses.replace(FACES, ids=["v", "w", "x", "y"]), None, "official")
-    check_teacher_unseen(config, elsewhere)
+    check_teacher_unseen(config, [elsewhere])
     fold = Split("a", FACES.take(np.array([0, 1])), FACES.take(np.array([2, 3])), FACES.take(np.array([2])), "random")
     with pytest.raises(UserError, match="was trained on 3 images of this run's val and test parts"):
-        check_teacher_unseen(config, fold)
-    check_teacher_unseen(Config(), fold)
+        check_teacher_unseen(config, [elsewhere, fold])
+    check_teacher_unseen(Config(), [fold])
 
 
 def test_the_loss_is_that_against_the_mixed_targets(tmp_path):
@@ -118,3 +118,5 @@ def test_an_ensemble_teaches_as_the_readme_says(tmp_path):
     assert load_checkpoint(run / "last.pt").data["teacher"] == sha256_of(teacher)
     (test,) = (tmp_path / "saved" / "results").glob("*student*.test.npz")
     assert load_predictions(test).meta["teacher"] == sha256_of(teacher)
+    told = start_here(tmp_path, "main_fer.py", *student, "protocol=random", "folds=3")
+    assert told.returncode == 2 and "images of this run's val and test parts; a teacher comes from" in told.stderr

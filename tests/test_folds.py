@@ -167,6 +167,20 @@ def test_a_fold_in_a_process_of_its_own_is_handed_what_may_change(monkeypatch, c
     assert {"threads=1", "micro_batch=8", "num_workers=2", "--fold"} <= set(typed[0])
 
 
+@pytest.mark.parametrize(("changed", "jobs", "threads"), [([], 1, 4), ([], 2, 1), (["threads"], 2, 4)])
+def test_folds_that_go_on_side_by_side_share_the_processors(monkeypatch, finished_folds, changed, jobs, threads):
+    """Though the run had settled on more when it was alone; unless the user says how many."""
+    folder, run, *_ = finished_folds
+    monkeypatch.chdir(folder)
+    begun, trained = folds.reopen(find_run(run, load_config(None)), {"threads": 4}), []
+    monkeypatch.setattr(experiment, "reopen", lambda found, changes: begun)
+    monkeypatch.setattr(experiment, "resolve", lambda config, say: config)
+    monkeypatch.setattr(experiment, "processors", lambda: 2)
+    monkeypatch.setattr(experiment, "_train_folds", lambda folded, jobs: trained.append(folded.config.threads))
+    experiment.resume(run, load_config(None), changed, jobs)
+    assert trained == [threads]
+
+
 def test_one_fold_alone_then_all_together(copied_folds, finished_folds):
     folder, run = copied_folds
     drop(folder, run, 2, 3)

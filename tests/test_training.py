@@ -325,7 +325,7 @@ def test_best_weights_that_are_lost_are_missed_before_more_is_trained(
     else:
         (folder / "best.pt").unlink()
     message = refusal(lambda: experiment._found(str(folder), whole.config, None))
-    assert message.startswith(f"{folder}/best.pt: ") and message.endswith("start the run anew")
+    assert message.startswith(f"{folder}/best.pt: ") and message.endswith(f"delete {folder}, and start the run anew")
 
 
 # --- as a user starts it ---------------------------------------------------------------------------------------
@@ -586,7 +586,7 @@ def test_what_is_left_of_an_epoch_goes_by_the_steps_that_were_timed(capsys, monk
 def test_the_test_part_of_a_trial_is_opened_only_where_it_is_named(tmp_path: Path) -> None:
     assert start_here(tmp_path, "main_fer.py", *SMALL, "max_epoch_num=1", "judge_test=false").returncode == 0
     (run,) = (path.name for path in (tmp_path / "saved" / "checkpoints").iterdir())
-    words = f"saved/checkpoints/{run}: judge_test is false, so its test part stays closed; --split test opens it\n"
+    words = f"{run}: judge_test is false, so its test part stays closed; --split test opens it\n"
     every, named = (start_here(tmp_path, "gen_results.py", *names) for names in ((), (run,)))
     assert (every.returncode, every.stdout) == (0, words) and (named.returncode, named.stderr) == (2, words)
     assert not list((tmp_path / "saved").rglob("*.test.*"))

@@ -19,7 +19,7 @@ from trainers.trainer import newest_intact, train_split
 from utils.augment import GROWS_BY, size_in_epoch
 from utils.checkpoint import Checkpoint, load_checkpoint, network, network_options
 from utils.cli import Parser, run_cli
-from utils.config import FIELDS, MAY_CHANGE, Config, differing, load_config
+from utils.config import FIELDS, MAY_CHANGE, Config, differing, load_config, other_folder
 from utils.datasets.faces import Split
 from utils.distillation import check_teacher_unseen
 from utils.distributed import ALONE, Team, open_team
@@ -96,7 +96,7 @@ def run(config: Config, jobs: int = 1, team: Team = ALONE) -> RunFiles:
     """
     begun = team.led(team.remembered)
     if begun is not None and team.led(lambda: begun in list_runs(config)):
-        return resume(begun, config, [], jobs, team=team)
+        return resume(begun, config, ["threads"] if config.threads else [], jobs, team=team)
     with team.agreed():
         check_network(config)
     config = _resolved(config, jobs, team, config.threads > 0)
@@ -201,8 +201,7 @@ def _ready(config: Config, team: Team = ALONE) -> tuple[list[Split], Learner]:
         _refuse_folds(team)
         if not config.judge_test:
             raise UserError("judge_test is false: every fold tests what others train on; leave it true")
-    for split in splits:
-        check_teacher_unseen(config, split)
+    check_teacher_unseen(config, splits)
     learner = Learner(config, splits[0].train, team=team)
     if learner.origin is not None:
         for split in splits:
@@ -218,11 +217,13 @@ def _found(name: str, config: Config, fold: int | None) -> tuple[RunFiles, Check
     if fold is not None:
         raise UserError(f"{found.checkpoints}: has no folds; leave out --fold")
     checkpoint, warning = newest_intact(found)
-    if checkpoint.progress["best_epoch"]:
+    judged = checkpoint.progress["finished"] and found.report.is_file()
+    if checkpoint.progress["best_epoch"] and not judged:
         try:  # now rather than when training has ended, and there is nothing to judge
             load_checkpoint(found.best)
         except UserError as error:
-            raise UserError(f"{error}; it had the best weights so far: start the run anew") from None
+            then = f"delete {found.checkpoints}, and start the run anew"
+            raise UserError(f"{error}; it had the best weights so far: {then}") from None
     if warning:
         print(warning, file=sys.stderr)
     return found, checkpoint
@@ -308,7 +309,8 @@ def _run_like(config: Config) -> str | None:
                 found = settings_of(files)
             except UserError:
                 continue
-            if not differing(dataclasses.asdict(found), dataclasses.asdict(config), MAY_CHANGE):
+            theirs, wanted = dataclasses.asdict(found), dataclasses.asdict(config)
+            if not differing(theirs, wanted, MAY_CHANGE) and not other_folder(theirs, wanted):
                 return name
     return None
 

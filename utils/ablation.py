@@ -2,14 +2,13 @@
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from utils.config import MAY_CHANGE, Config, differing, load_config
+from utils.config import MAY_CHANGE, Config, differing, load_config, typed
 from utils.distillation import NONE
 from utils.errors import UserError
 from utils.files import sha256_of, write_atomically
@@ -66,15 +65,20 @@ def runs_of(config: Config, dumps: Sequence[Predictions]) -> dict[int, Predictio
     A run that learned from another teacher or other corrections than now lie where ``config`` says is not one of them.
     """
     found: dict[int, Predictions] = {}
+    free = FREE if config.batch_size else (*FREE, "batch_size")  # 'auto': which a run settled for itself too
     for dump in dumps:
         settings = dump.meta.get("config")
-        if isinstance(settings, dict) and not differing(settings, asdict(config), FREE) and _of_same(dump, config):
+        if (
+            isinstance(settings, dict)
+            and not differing(settings, asdict(config), free)
+            and learned_from_same(dump, config)
+        ):
             found.setdefault(int(settings["seed"]), dump)
     return dict(sorted(found.items()))
 
 
-def _of_same(dump: Predictions, config: Config) -> bool:
-    """Whether a run learned from the files that lie today where its settings say."""
+def learned_from_same(dump: Predictions, config: Config) -> bool:
+    """Whether a run learned from the teacher and the corrections that lie today where ``config`` says."""
     teacher, corrections = Path(config.distil_from), Path(config.corrections)
     trimmed = " ".join(dump.meta.get("training_part") or ())
     return (config.distil_from == NONE or (teacher.is_file() and dump.meta.get("teacher") == sha256_of(teacher))) and (
@@ -97,10 +101,10 @@ def rows_of(paths: Sequence[Path], overrides: Sequence[str], folder: Path) -> li
     base = configs[paths[0]]
     dumps = [load_predictions(path) for path in sorted(folder.glob("*.val.npz"))]
     base_runs = runs_of(base, dumps)
-    typed = [text for text in overrides if text.partition("=")[0] not in (*MAY_CHANGE, *FREE)]
+    shared = [text for text in overrides if text.partition("=")[0] not in (*MAY_CHANGE, *FREE)]
     rows = []
     for path, config in configs.items():
-        command = " ".join(["python gen_ablation.py", str(path), *typed])
+        command = " ".join(["python gen_ablation.py", str(path), *shared])
         row = row_of(config, base, runs_of(config, dumps), base_runs, command)
         rows += [] if row is None else [row]
     return in_order(rows)
@@ -148,9 +152,7 @@ def change_of(config: Config, base: Config) -> str:
     """The settings of ``config`` that ``base`` has not, as they are typed: ``mixup=0.2 lr=0.1``."""
     values = asdict(config)
     changed = differing(values, asdict(base), ("model_name", "seed"))
-    return " ".join(
-        f"{key}={values[key] if isinstance(values[key], str) else json.dumps(values[key])}" for key in changed
-    )
+    return " ".join(f"{key}={typed(values[key])}" for key in changed)
 
 
 def write_ablation(rows: Sequence[Row], path: Path) -> None:

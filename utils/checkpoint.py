@@ -260,3 +260,16 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
         elif isinstance(value, (dict, list, tuple)) and id(value) not in seen:
             seen.add(id(value))
             waiting.extend(value.values() if isinstance(value, dict) else value)
+
+
+def refuse_unfinished(path: Path) -> None:
+    """The test part is opened after training, not during it.
+
+    Raises:
+        UserError: the run that the checkpoint ``path`` belongs to has not ended.
+    """
+    last = path.with_name("last.pt")
+    if last.is_file() and not load_checkpoint(last).progress.get("finished"):
+        raise UserError(
+            f"{path.parent}: training has not ended, so nothing is tested with it; --resume it, or --split val"
+        )

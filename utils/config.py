@@ -266,6 +266,7 @@ class Config:
     report_page: bool = setting(True, "write the run's report, a page for the browser, when it has ended")
 
 
+ANY_SET = "folder"  # the name of every set of the user's own
 # What a run resolves or where it lies, rather than what was asked for.
 NOT_TYPED = (
     *("device", "channels_last", "data_path", "cache_dir"),
@@ -311,6 +312,17 @@ def differing(one: Mapping[str, Any], other: Mapping[str, Any], free: Iterable[s
     ignored = {*NOT_TYPED, *free}
     one, other = with_defaults(one), with_defaults(other)
     return [key for key in one if key in other and key not in ignored and one[key] != other[key]]
+
+
+def other_folder(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether both read pictures of the user's own, from different places; of other sets that is up to the machine."""
+    places = {Path(table["data_path"]).resolve() for table in (one, other)}
+    return one["dataset"] == other["dataset"] == ANY_SET and len(places) > 1
+
+
+def typed(value: Any) -> str:
+    """A setting's value as it is typed after ``key=``."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def json_schema() -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Learning from what another network, or an ensemble, says of the training images (Hinton et al., 2015)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def find_teacher(config: Config, train: Faces) -> Teacher | None:
     return Teacher(_softened(dump, config.distil_temperature)[:, places].astype(np.float32), sha256_of(path))
 
 
-def check_teacher_unseen(config: Config, split: Split) -> None:
+def check_teacher_unseen(config: Config, splits: Sequence[Split]) -> None:
     """Who teaches must not have been trained on what this run is judged on.
 
     Raises:
@@ -61,10 +62,11 @@ def check_teacher_unseen(config: Config, split: Split) -> None:
     if config.distil_from == NONE:
         return
     known = set(load_predictions(Path(config.distil_from)).ids)
-    judged = [identity for name, part in split.parts().items() if name != "train" for identity in part.ids]
-    if met := sum(identity in known for identity in judged):
-        seen = f"was trained on {met} images of this run's val and test parts"
-        raise UserError(f"distil_from: {config.distil_from} {seen}; it teaches protocol=official alone")
+    for split in splits:
+        judged = [identity for name, part in split.parts().items() if name != "train" for identity in part.ids]
+        if met := sum(identity in known for identity in judged):
+            seen = f"was trained on {met} images of this run's val and test parts"
+            raise UserError(f"distil_from: {config.distil_from} {seen}; a teacher comes from this very split")
 
 
 def taught(train: Faces, teacher: Teacher, weight: float) -> Faces:

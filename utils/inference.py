@@ -97,6 +97,14 @@ class Recognizer:
         self.config = dataclasses.replace(config, device=str(find_device(device or "cpu")), precision=precision or own)
         self.model = placed(rebuild_model(self.checkpoint), self.config)
 
+    @property
+    def name(self) -> str:
+        """What its files are called: as its run and fold, or as its own file where that is all there is of the run."""
+        run, folder = self.checkpoint.run, self.path.parent
+        if self.path.suffix != ".pt":
+            return self.path.stem
+        return f"{run}.{folder.name}" if folder.parent.name == run else run
+
     def probabilities(self, images: np.ndarray, views: int | None = None) -> np.ndarray:
         """float64 [N, C] for uint8 [N, H, W] or [N, H, W, 3]; the mean over the config's or ``views`` views."""
         logits = predict(self.model, images, self.config, views=self.config.views if views is None else views)

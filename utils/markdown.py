@@ -1,6 +1,5 @@
 """The committed dumps of one data set as tables in Markdown."""
 
-import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Any
 
 from models import count_parameters
 from utils.checkpoint import network
-from utils.config import config_from_dict, differing, load_config, with_defaults
+from utils.config import ANY_SET, config_from_dict, differing, load_config, typed, with_defaults
 from utils.ensemble import table
 from utils.inflation import Inflation, difference, inflation, network_name
 from utils.metrics import Scores
@@ -259,19 +258,14 @@ def _cost(test: Predictions) -> tuple[str, str]:
     )
 
 
-def _typed(value: Any) -> str:
-    """A value as it is typed after ``key=``."""
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def command_of(wanted: Mapping[str, Any], configs: Path) -> str:
     """What was typed: the shipped settings file nearest to the run's settings, and what differs from it."""
     wanted = with_defaults(wanted)
-    own = ("data_path",) if wanted["dataset"] == "folder" else ()  # of other sets it is a matter of the machine
+    own = ("data_path",) if wanted["dataset"] == ANY_SET else ()  # of other sets it is a matter of the machine
     best: tuple[int, str, list[str]] | None = None
     for path in sorted([*configs.glob("*_config.json"), *configs.glob("zoo/*.json")]):
         shipped = asdict(load_config(path))
-        changes = [f"{key}={_typed(wanted[key])}" for key in (*differing(shipped, wanted), *own)]
+        changes = [f"{key}={typed(wanted[key])}" for key in (*differing(shipped, wanted), *own)]
         if best is None or len(changes) < best[0]:
             best = len(changes), f"configs/{path.relative_to(configs)}", changes
     assert best is not None

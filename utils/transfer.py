@@ -12,7 +12,7 @@ from torch import nn
 
 from models import model_info, pretrained_path
 from utils.checkpoint import Checkpoint, checkpoint_hash
-from utils.config import Config
+from utils.config import ANY_SET, Config
 from utils.datasets.duplicates import image_digests
 from utils.datasets.faces import Faces, Split
 from utils.datasets.fer2013 import OFFICIAL
@@ -23,7 +23,6 @@ from utils.shipped import SUFFIX, is_shipped, load_network
 from utils.splits.leaks import keeps_apart
 
 NONE, PRETRAINED = "none", "pretrained"
-ANY_SET = "folder"  # the name of every set of the user's own
 # What makes it another network if it differs.
 SHAPE = ("arch", "stem", "mask_activation", "in_channels")
 

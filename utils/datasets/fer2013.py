@@ -19,7 +19,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 VAL_SHARE = 0.1
 # Every run on this split has the same parts: labels of FER+ drop images from one, and never move any to another.
 OFFICIAL = "official: Training / PublicTest / PrivateTest"
-PRIVATE_TEST = 3589  # images of the official test part; some shared folders hold PublicTest in theirs too
+# Images of the official parts; some shared folders hold PublicTest in their test part too.
+COUNTS = {"train": 28709, "val": 3589, "test": 3589}
 # Where the middles of eyes and mouth lie in its images, as shares of their side from the left and from the top: read
 # off the mean of the training images and its mirror image.
 EYES, MOUTH = ((0.32, 0.37), (0.68, 0.37)), (0.5, 0.79)
@@ -42,19 +43,21 @@ def read_fer2013(path: Path, cache_dir: Path) -> Split:
 
     Returns:
         A Split of grey images uint8 [N, 48, 48]. Where the files have no validation part, a tenth of each
-        class of the training part, evenly spaced, is set apart, and ``protocol`` says so; likewise where the
-        test part is not PrivateTest by its number of images.
+        class of the training part, evenly spaced, is set apart. Where the parts are not the official ones by their
+        numbers of images, ``protocol`` says what they are.
 
     Raises:
         UserError: nothing is there, or a file, row and column is not what it should be.
     """
     rows = _find(path, cache_dir)
-    protocol, validation = OFFICIAL, ""
+    validation = f"{rows.parts.count('val'):,} images"
     if "val" not in rows.parts:
-        rows = _with_validation(rows)
-        protocol, validation = "official test part", "; validation: every tenth image of each class of train"
-    if (found := rows.parts.count("test")) != PRIVATE_TEST:
-        protocol = f"test part of {found:,} images, which is not PrivateTest ({PRIVATE_TEST:,})"
+        rows, validation = _with_validation(rows), "every tenth image of each class of train"
+    counts = {part: rows.parts.count(part) for part in COUNTS}
+    test = "official test part"
+    if counts["test"] != COUNTS["test"]:
+        test = f"test part of {counts['test']:,} images, which is not PrivateTest ({COUNTS['test']:,})"
+    protocol = OFFICIAL if counts == COUNTS else f"{test}; validation: {validation}"
     every = Faces(rows.images, rows.labels, rows.ids, None, FER2013_CLASSES)
     parts = {part: every.take(np.array(rows.parts) == part) for part in ("train", "val", "test")}
     for part, faces in parts.items():
@@ -63,7 +66,7 @@ def read_fer2013(path: Path, cache_dir: Path) -> Split:
     missing = [name for name, count in zip(FER2013_CLASSES, parts["train"].counts(), strict=True) if count == 0]
     if missing:
         raise UserError(f"{path}: the train part has no image of {', '.join(missing)}")
-    return Split("official", parts["train"], parts["val"], parts["test"], protocol + validation)
+    return Split("official", parts["train"], parts["val"], parts["test"], protocol)
 
 
 def _find(path: Path, cache_dir: Path) -> Rows:
