@@ -26,8 +26,6 @@ from utils.variants import (
 from Visualization.ensembles import members_figure, pairs_figure, risk_coverage_figure
 from Visualization.gen_study import _adjusted, figures, main
 
-RANDOM = np.random.default_rng(0)
-
 
 def drawn(skill: float, part: str, seed: int, count: int = 400) -> Predictions:
     """Two views of noise, raised by ``skill`` at the true class; the images come in an order of their own."""
@@ -41,23 +39,29 @@ def drawn(skill: float, part: str, seed: int, count: int = 400) -> Predictions:
     return whole.part(random.permutation(count))
 
 
+@pytest.fixture
+def random() -> np.random.Generator:
+    """Each test's own, so that none depends on which came before it."""
+    return np.random.default_rng(0)
+
+
 @pytest.fixture(scope="module")
 def pairs():
     return [[drawn(skill, part, seed) for part in ("val", "test")] for seed, skill in enumerate((1.5, 1.2, 0.0))]
 
 
-def test_weights_of_a_known_mixture_are_found():
+def test_weights_of_a_known_mixture_are_found(random):
     """Labels drawn from 0.7 of one member and 0.3 of another; a third one is of no use."""
-    members = RANDOM.dirichlet((0.5, 0.5, 0.5), (3, 20_000))
+    members = random.dirichlet((0.5, 0.5, 0.5), (3, 20_000))
     mixed = 0.7 * members[0] + 0.3 * members[1]
-    targets = (RANDOM.random((20_000, 1)) > mixed.cumsum(1)).sum(1).clip(0, 2)
+    targets = (random.random((20_000, 1)) > mixed.cumsum(1)).sum(1).clip(0, 2)
     np.testing.assert_allclose(mixture_weights(members, targets), (0.7, 0.3, 0), atol=0.02)
 
 
-def test_stacking_undoes_what_is_wrong_with_members():
+def test_stacking_undoes_what_is_wrong_with_members(random):
     """One member calls classes by each other's names: an average suffers, a stack learns it."""
-    targets = RANDOM.integers(0, 3, 600)
-    logits = RANDOM.normal(size=(2, 600, 3))
+    targets = random.integers(0, 3, 600)
+    logits = random.normal(size=(2, 600, 3))
     logits[0, np.arange(600), targets] += 2
     logits[1, np.arange(600), (targets + 1) % 3] += 2
     members = softmax(logits)
@@ -66,10 +70,10 @@ def test_stacking_undoes_what_is_wrong_with_members():
     assert hits > (members.mean(0)[400:].argmax(1) == targets[400:]).mean() + 0.1 and penalty > 0
 
 
-def test_stacking_is_the_geometric_mean_where_nothing_is_better():
-    members = softmax(RANDOM.normal(size=(3, 300, 4)))
+def test_stacking_is_the_geometric_mean_where_nothing_is_better(random):
+    members = softmax(random.normal(size=(3, 3000, 4)))
     cumulated = geometric_mean(members).cumsum(1)
-    targets = (RANDOM.random((300, 1)) > cumulated).sum(1).clip(0, 3)
+    targets = (random.random((3000, 1)) > cumulated).sum(1).clip(0, 3)
     penalty, stack = stacked(members, targets)
     assert penalty >= 100
     np.testing.assert_allclose(stack(members), geometric_mean(members), atol=0.1)
@@ -88,9 +92,9 @@ def test_risk_over_coverage_by_hand():
     np.testing.assert_allclose(risk_coverage(confident, np.array([0, 1, 0, 1])), [0, 1 / 2, 2 / 3, 2 / 4])
 
 
-def test_averages_of_all_sizes():
-    members = softmax(RANDOM.normal(size=(3, 100, 4)))
-    targets = RANDOM.integers(0, 4, 100)
+def test_averages_of_all_sizes(random):
+    members = softmax(random.normal(size=(3, 100, 4)))
+    targets = random.integers(0, 4, 100)
     found = by_number(members, targets)
     assert found[0, 0] == pytest.approx((members.argmax(2) == targets).mean())
     assert found[2].tolist() == [(members.mean(0).argmax(1) == targets).mean()] * 3
