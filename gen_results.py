@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from trainers.folds import identity_of, lost_fold, not_finished, reopen
-from utils.checkpoint import refuse_unfinished
+from utils.checkpoint import ClosedTestError, refuse_closed_test, refuse_unfinished
 from utils.cli import Parser, run_cli
 from utils.config import Config, load_config
 from utils.datasets.sources import read_for
@@ -58,7 +58,7 @@ def main() -> None:
             try:
                 dumper.dump(name) if other is None else dumper.dump_on(name, other)
             except UserError as error:
-                if isinstance(error, _ClosedTestError) and not arguments.runs:
+                if isinstance(error, ClosedTestError) and not arguments.runs:
                     print(error)
                     continue
                 if len(names) == 1:
@@ -69,17 +69,13 @@ def main() -> None:
         raise UserError(f"no dump of {len(failed)} of {len(names)} runs: {', '.join(failed)}")
 
 
-class _ClosedTestError(UserError):
-    """The test part of a trial run, which nobody has asked for in so many words."""
-
-
 class Dumper:
     """Dumps one part of the data for one run after another; data that runs share are read once."""
 
     def __init__(
         self, part: str | None, views: int | None, device: str | None, config: Config, stop: StopRequest, half: bool
     ) -> None:
-        self.part, self.asked, self.half = part or "test", part is not None, half
+        self.part, self.asked, self.half = part or "test", part, half
         self.views, self.device, self.config, self.stop = views, device, config, stop
         self._read: dict[str, list[Split]] = {}
 
@@ -97,8 +93,7 @@ class Dumper:
         if self.part == "test":
             refuse_unfinished(path)
         recognizer = Recognizer(path, device=self.device)
-        if self.part == "test" and not recognizer.config.judge_test and not self.asked:
-            raise _ClosedTestError(f"{name}: judge_test is false, so its test part stays closed; --split test opens it")
+        refuse_closed_test(name, recognizer.config, self.asked)
         target = self._target(recognizer.name)
         if self._up_to_date(target, recognizer.hash, recognizer.config):
             print(f"{target}: up to date")

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a start a
 import numpy as np
 
 from utils.card import read_table
-from utils.checkpoint import refuse_unfinished
+from utils.checkpoint import refuse_closed_test, refuse_unfinished
 from utils.cli import Parser, run_cli
 from utils.config import load_config
 from utils.corruptions import CORRUPTIONS, STRENGTHS, corrupted
@@ -55,8 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     name = recognizer.name
     if part == "test":
         refuse_unfinished(recognizer.path)
-    if options.split is None and not recognizer.config.judge_test:
-        raise UserError(f"{name}: judge_test is false, so its test part stays closed; --split test opens it")
+    refuse_closed_test(name, recognizer.config, options.split)
     faces = own_data(recognizer).parts().get(part)
     if faces is None:
         raise UserError(f"{name}: its data have no part '{part}'")

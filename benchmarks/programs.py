@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.cases import Ways
 from benchmarks.job import FAST, FER2013, ROOT
+from utils.datasets.fer2013 import COUNTS
 from utils.labels import FER2013_CLASSES
 from utils.predictions import Predictions, save_predictions
 
@@ -69,7 +70,7 @@ def seconds_of(command: list[str], environment: Mapping[str, str]) -> float:
     return took
 
 
-def ensemble_command(folder: Path, members: int = 12, images: int = 3589, views: int = 10) -> list[str]:
+def ensemble_command(folder: Path, members: int = 12, images: int = COUNTS["test"], views: int = 10) -> list[str]:
     """``gen_ensemble.py`` on dumps of random logits, as large as those of FER2013's test part, made in ``folder``."""
     random = np.random.default_rng(0)
     ids, targets = [f"test/{index:05d}" for index in range(images)], random.integers(0, 7, images)

@@ -190,6 +190,21 @@ def test_jpeg_folders_are_read_nearly_the_same(tmp_path):
     assert np.abs(split.train.images[1].astype(int) - (255 - smooth)).max() <= 6
 
 
+@pytest.mark.parametrize(
+    ("counts", "protocol"),
+    [
+        ((21, 7, 14), "official: Training / PublicTest / PrivateTest"),
+        ((28, 7, 14), "official test part; validation: 7 images"),  # as where it was cut from Training
+        ((21, 9, 14), "official test part; validation: 7 images"),
+        ((21, 7, 7), "test part of 14 images, which is not PrivateTest (7); validation: 7 images"),
+    ],
+)
+def test_the_numbers_of_images_say_whether_the_parts_are_the_official_ones(tmp_path, monkeypatch, counts, protocol):
+    as_fer2013(tmp_path)
+    monkeypatch.setattr("utils.datasets.fer2013.COUNTS", dict(zip(("train", "val", "test"), counts, strict=True)))
+    assert read_fer2013(tmp_path, tmp_path / "cache").protocol == protocol
+
+
 def test_without_a_validation_part_a_tenth_of_each_class_is_set_apart(tmp_path):
     for part, of_each in (("train", 25), ("test", 1)):
         for label, name in enumerate(FER2013_CLASSES):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -11,6 +12,8 @@ from utils.card import read_table
 from utils.config import load_config
 from utils.datasets.ferplus import DROPPED, Votes, ferplus_majority
 from utils.ensemble import in_order_of, load_runs
+from utils.labels import FER2013_CLASSES
+from utils.losses import class_weights
 from utils.metrics import mcnemar
 from utils.predictions import load_predictions
 from utils.report import judge
@@ -60,6 +63,35 @@ def test_differences_that_are_told_are_those_of_the_dumps(better: str, worse: st
     gain = 100 * (hits[0].mean() - hits[1].mean())
     expected = told.format(f"{gain:.1f}", f"{mcnemar(*hits):.1g}")
     assert expected in words(RESULTS)
+
+
+def test_how_far_apart_two_networks_must_be() -> None:
+    """Below the first bound no pair differs, above the second each does; alone, and among all pairs (Holm)."""
+    pairs = read_table(ROOT / "results/fer2013/pairs.csv", ("first_accuracy", "second_accuracy", "mcnemar_p", "holm_p"))
+    for column, least, most in (("mcnemar_p", 0.5, 1.5), ("holm_p", 1.5, 2.5)):
+        gains: dict[bool, list[float]] = {True: [], False: []}
+        for pair in pairs:
+            gain = 100 * (float(pair["first_accuracy"]) - float(pair["second_accuracy"]))
+            gains[float(pair[column]) < 0.05].append(abs(gain))
+        assert least < min(gains[True]) and max(gains[False]) < most
+    assert "named beforehand need about one point" in words(README) and "about two (Holm)" in words(RESULTS)
+
+
+def test_what_class_weights_make_of_label_smoothing() -> None:
+    """The answer with the least loss to a happy face, among FER2013's training images."""
+    weights = class_weights(np.array([3995, 436, 4097, 7215, 4830, 3171, 4965])).numpy()
+    target = np.full(7, 0.1 / 7) + 0.9 * (np.arange(7) == FER2013_CLASSES.index("happy"))
+    answer = weights * target / (weights * target).sum()
+    happy, disgust = (answer[FER2013_CLASSES.index(name)] for name in ("happy", "disgust"))
+    assert f"the best answer to a happy face is then {happy:.2f} happy, {disgust:.2f} disgust" in words(RESULTS)
+
+
+def test_what_ten_views_may_cost_on_jaffe_and_the_error_of_shipped_probabilities() -> None:
+    judged = [judge(test) for _, test in load_runs(ROOT / "results" / "jaffe").values()]
+    assert round(100 * min(one["views"].accuracy - one["clean"].accuracy for one in judged)) == -3
+    assert "on JAFFE it may cost three" in words(README)
+    shipped = judge(load_predictions(ROOT / "results/pretrained/compact_vgg.test.npz"))["clean"]
+    assert f"(ECE {shipped.ece:.3f} with one view)" in words(README)
 
 
 def test_what_ten_views_are_worth() -> None:

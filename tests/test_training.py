@@ -16,6 +16,7 @@ import pytest
 import torch
 from conftest import SMALL, command, environment, refusal, start, start_here
 
+from models import pretrained_path
 from trainers import experiment
 from trainers.learner import Learner, StepResult
 from trainers.logs import EpochBar, RunLog
@@ -314,7 +315,7 @@ def test_damaged_last_falls_back_to_best_and_says_so(whole: Trainer, tmp_path: P
 
 @pytest.mark.parametrize("lost", ["damaged", "no such file"])
 def test_best_weights_that_are_lost_are_missed_before_more_is_trained(
-    whole: Trainer, tmp_path: Path, lost: str
+    whole: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
     folder = shutil.copytree(whole.files.checkpoints, tmp_path / whole.files.checkpoints.name)
     assert experiment._found(str(folder), whole.config, None)[1] is not None
@@ -326,6 +327,10 @@ def test_best_weights_that_are_lost_are_missed_before_more_is_trained(
         (folder / "best.pt").unlink()
     message = refusal(lambda: experiment._found(str(folder), whole.config, None))
     assert message.startswith(f"{folder}/best.pt: ") and message.endswith(f"delete {folder}, and start the run anew")
+    ended = dataclasses.replace(whole.files, logs=tmp_path)
+    ended.report.write_text("{}")  # judged before they were lost: nothing is left to do with them
+    monkeypatch.setattr(experiment, "find_run", lambda name, config: dataclasses.replace(ended, checkpoints=folder))
+    assert experiment._found(str(folder), whole.config, None)[1] is not None
 
 
 # --- as a user starts it ---------------------------------------------------------------------------------------
@@ -590,5 +595,7 @@ def test_the_test_part_of_a_trial_is_opened_only_where_it_is_named(tmp_path: Pat
     every, named = (start_here(tmp_path, "gen_results.py", *names) for names in ((), (run,)))
     assert (every.returncode, every.stdout) == (0, words) and (named.returncode, named.stderr) == (2, words)
     assert not list((tmp_path / "saved").rglob("*.test.*"))
+    among = start_here(tmp_path, "gen_results.py", run, str(pretrained_path("quick_vgg")))  # those after it have a turn
+    assert among.returncode == 2 and words in among.stderr and "no dump of 2 of 2 runs" in among.stderr
     assert start_here(tmp_path, "gen_results.py", run, "--split", "test").returncode == 0
     assert (tmp_path / f"saved/results/{run}.test.npz").is_file()

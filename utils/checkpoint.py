@@ -273,3 +273,22 @@ def refuse_unfinished(path: Path) -> None:
         raise UserError(
             f"{path.parent}: training has not ended, so nothing is tested with it; --resume it, or --split val"
         )
+
+
+class ClosedTestError(UserError):
+    """The test part of a trial run, which nobody has asked for in so many words."""
+
+
+def refuse_closed_test(name: str, config: Config, asked: str | None) -> None:
+    """A run with ``judge_test=false`` is compared by validation; its test part is opened only by who names it.
+
+    Args:
+        name: what the user calls the network.
+        config: its own.
+        asked: the part that was typed; None where it is test by default.
+
+    Raises:
+        ClosedTestError: it is not to be opened.
+    """
+    if asked is None and not config.judge_test:
+        raise ClosedTestError(f"{name}: judge_test is false, so its test part stays closed; --split test opens it")
