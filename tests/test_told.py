@@ -135,6 +135,17 @@ def test_which_changes_have_no_row_and_what_the_base_took() -> None:
     assert base[3]["config"]["precision"] == "fp32"
 
 
+def test_what_the_size_of_faces_is_worth_to_vggface2s_weights() -> None:
+    rows = {
+        row["name"]: row for row in read_table(ROOT / "results/ablation/fer2013.csv", ("name", "gain", "low", "high"))
+    }
+    low, high = ({name: float(row[bound]) for name, row in rows.items() if row[bound]} for bound in ("low", "high"))
+    assert high["faces_48px"] < 0 and low["faces_64px"] < 0 < high["faces_64px"] and low["faces_96px"] > 0
+    assert max((float(row["gain"]), name) for name, row in rows.items() if row["gain"])[1] == "faces_96px"
+    told = "lose at 48 pixels, gain nothing that can be told at 64, and gain more at 96 than anything else here"
+    assert told in words(RESULTS)
+
+
 def test_what_a_face_a_frame_and_a_large_set_cost() -> None:
     text = words(README)
     median = {row["what"]: float(row["median"]) for row in read_table(BENCH / "pictures.csv", ("what", "median"))}
