@@ -107,6 +107,16 @@ def test_what_ten_views_are_worth() -> None:
     assert f"on FER2013 averaging ten of them is worth {min(gains):.1f} to {max(gains):.1f} points" in words(README)
 
 
+def test_what_the_short_network_at_224_pixels_took() -> None:
+    (path,) = (ROOT / "results" / "fer2013").glob("mobilenet_v1_faces_224px_short_2*.test.npz")
+    meta = load_predictions(path).meta
+    config, minutes = meta["config"], meta["training_seconds"] / 60
+    assert (config["max_epoch_num"], config["freeze_stages"], config["threads"]) == (10, 3, 2)
+    sizes = f"from {config['start_size']} to {config['image_size']} pixels in ten epochs"
+    told = f"{sizes}, with the first three stages frozen, it took {minutes:.0f} minutes on two slower cores"
+    assert told in words(RESULTS)
+
+
 def test_how_unsure_vggface2s_networks_are_that_learned_from_labels_alone() -> None:
     tests = [test for _, test in load_runs(ROOT / "results" / "fer2013").values()]
     faces = [test for test in tests if "vggface2" in str(test.meta["config"].get("weights"))]
