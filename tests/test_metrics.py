@@ -70,6 +70,12 @@ def test_a_class_without_images_has_no_recall_and_stays_out_of_the_means():
     assert got.macro_f1 == pytest.approx(sk.f1_score(targets[keep], predicted, average="macro", labels=there))
 
 
+def test_a_class_of_one_image_counts():
+    matrix = np.array([[1, 0], [1, 2]])
+    assert recall(matrix).tolist() == pytest.approx([1, 2 / 3])
+    assert class_f1(matrix).tolist() == pytest.approx([2 / 3, 4 / 5])
+
+
 def test_a_class_that_is_never_called_counts_as_zero():
     matrix = np.array([[4, 0], [3, 0]])
     assert recall(matrix).tolist() == [1.0, 0.0] and macro_f1(matrix) == pytest.approx((8 / 11 + 0) / 2)

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from utils.agreement import dual_scores, human_agreement, load_votes, save_votes
+from utils.calibration import at_temperature, fit_temperature
 from utils.datasets.ferplus import Votes
 from utils.ensemble import load_runs
 from utils.errors import UserError
+from utils.metrics import score
 from utils.predictions import Predictions, save_predictions, softmax
 from utils.study import pair_table, reached_text, study, study_text
 from utils.variants import (
@@ -164,6 +166,19 @@ def test_the_program_writes_tables_and_pictures(tmp_path, pairs, capsys):
         main([str(tmp_path)])
 
 
+def test_the_plain_average_is_what_is_calibrated_and_the_first_row(pairs):
+    validation, test = zip(*pairs, strict=True)
+    found = study(validation, test, ["good", "fair", "poor"])
+    mean = found.members.test.mean(0)
+    np.testing.assert_allclose(found.average, mean)
+    temperature = fit_temperature(np.log(found.members.validation.mean(0)), found.members.validation_targets)
+    assert found.temperature == pytest.approx(temperature, abs=1e-4)
+    before, after = (score(p, found.members.targets) for p in (mean, at_temperature(mean, temperature)))
+    assert f"brings its ECE on test from {before.ece:.3f} to {after.ece:.3f}" in (text := study_text(found, None))
+    line = next(line for line in text.splitlines() if line.startswith("| average of all"))
+    assert f"| {before.loss:.3f} | {before.ece:.3f} |  |" in line  # with no p against itself
+
+
 def test_the_picture_of_abstaining_shows_the_average_that_is_chosen(pairs):
     validation, test = zip(*pairs, strict=True)
     found = study(validation, test, [f"net{number}" for number in range(len(pairs))])
@@ -174,6 +189,8 @@ def test_the_picture_of_abstaining_shows_the_average_that_is_chosen(pairs):
 
 
 def test_what_has_seen_the_test_part_fits_nothing(tmp_path, pairs):
+    with pytest.raises(UserError, match=r"no dumps \*\.test\.npz"):
+        load_runs(tmp_path)
     (val, test), (other_val, other_test) = pairs[:2]
     save_predictions(test, tmp_path / "good.test.npz")
     for wrong, why in (
