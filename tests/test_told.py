@@ -156,6 +156,23 @@ def test_what_the_size_of_faces_is_worth_to_vggface2s_weights() -> None:
     assert told in words(RESULTS)
 
 
+def test_what_64_pixels_are_worth_to_three_networks() -> None:
+    def hits(name: str) -> np.ndarray:
+        dumps = (load_predictions(path) for path in (ROOT / "results" / "ablation").glob(f"{name}_2*.val.npz"))
+        (one,) = (dump for dump in dumps if dump.meta["config"]["seed"] == 3)
+        one = one.part(np.argsort(one.ids))
+        return one.probabilities().argmax(1) == one.targets
+
+    names = ("mobilenet_v2_imagenet_v2_64px", "quick_vgg_64px", "mobilenet_v1_faces_64px")
+    imagenet, base, faces = (hits(name) for name in names)
+    told = (
+        f"{100 * imagenet.mean():.2f} % there, where the base's own network has {100 * base.mean():.2f} with that seed "
+        f"(McNemar p = {mcnemar(imagenet, base):.1g}) and VGGFace2's {100 * faces.mean():.2f} "
+        f"(p = {mcnemar(imagenet, faces):.1g})"
+    )
+    assert told in words(RESULTS)
+
+
 def test_what_a_face_a_frame_and_a_large_set_cost() -> None:
     text = words(README)
     median = {row["what"]: float(row["median"]) for row in read_table(BENCH / "pictures.csv", ("what", "median"))}
