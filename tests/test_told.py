@@ -39,6 +39,15 @@ def test_what_is_told_of_two_networks_by_the_votes_of_ferplus_is_what_their_dump
         hits = [(one.probabilities().argmax(1) == labels)[labels != DROPPED] for one in (best, before)]
         assert f"{100 * hits[0].mean():.1f} against {100 * hits[1].mean():.1f} %" in text
         assert f"by {policy} ({chance})" in text and chance.endswith(f"= {mcnemar(*hits):.1g}")
+    early = load_predictions(*(ROOT / "results/fer2013").glob("mobilenet_v1_faces_2026*.test.npz"))
+    labels = ferplus_majority(found, "plurality")
+    hits = [
+        (one.probabilities().argmax(1) == labels)[labels != DROPPED] for one in (best, in_order_of(best.ids, early))
+    ]
+    told = f"has {100 * hits[1].mean():.1f} % by plurality (p = {mcnemar(*hits):.1g})"
+    assert f"`mobilenet_v1_faces`, third from last by validation, {told}" in text
+    order = [row for row in RESULTS.read_text(encoding="utf-8").split("### ")[1].splitlines() if " px, seed " in row]
+    assert order[-3].startswith("| `mobilenet_v1_faces`")
 
 
 @pytest.mark.parametrize(
@@ -68,6 +77,13 @@ def test_differences_that_are_told_are_those_of_the_dumps(better: str, worse: st
     gain = 100 * (hits[0].mean() - hits[1].mean())
     expected = told.format(f"{gain:.1f}", f"{mcnemar(*hits):.1g}")
     assert expected in words(RESULTS)
+    pairs = read_table(ROOT / "results/fer2013/pairs.csv", ("first", "second", "holm_p"))
+    (holm,) = (
+        float(pair["holm_p"])
+        for pair in pairs
+        if {pair["first"], pair["second"]} == {first.meta["run"], second.meta["run"]}
+    )
+    assert holm > 0.05 and "among all pairs (Holm) none of these differs" in words(RESULTS)
 
 
 def test_how_far_apart_two_networks_must_be() -> None:
