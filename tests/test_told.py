@@ -86,6 +86,16 @@ def test_differences_that_are_told_are_those_of_the_dumps(better: str, worse: st
     assert holm > 0.05 and "among all pairs (Holm) none of these differs" in words(RESULTS)
 
 
+def test_how_far_behind_the_earlier_recipes_are_that_end_at_96_pixels() -> None:
+    tests = [test for _, test in load_runs(ROOT / "results" / "fer2013").values()]
+    accuracy = {test.meta["run"]: 100 * judge(test)["views"].accuracy for test in tests}
+    (best,) = (value for run, value in accuracy.items() if run.startswith("mobilenet_v1_faces_224px_2026"))
+    early = [test for test in tests if test.meta["config"]["image_size"] == 96]
+    behind = [best - accuracy[test.meta["run"]] for test in early]
+    assert len(early) == 3 and (round(min(behind)), round(max(behind))) == (4, 5)
+    assert "earlier recipes that end at 96 four to five" in words(RESULTS)
+
+
 def test_how_far_apart_two_networks_must_be() -> None:
     """Below the first bound no pair differs, above the second each does; alone, and among all pairs (Holm)."""
     pairs = read_table(ROOT / "results/fer2013/pairs.csv", ("first_accuracy", "second_accuracy", "mcnemar_p", "holm_p"))
