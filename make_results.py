@@ -125,12 +125,16 @@ def facts(test: Predictions) -> tuple[str, str]:
 def results(runs: Mapping[str, Runs]) -> dict[str, str]:
     """The blocks of docs/results.md."""
     folder, configs = ROOT / "results", ROOT / "configs"
-    blocks = {name: results_text(runs[name], f"results/{name}", configs) for name in DATASETS}
+    votes = load_votes(ROOT / VOTES)
+    blocks = {
+        name: results_text(runs[name], f"results/{name}", configs, votes if name == FER2013 else None)
+        for name in DATASETS
+    }
     found = study_of(runs[FER2013])
     aims = {"CPU": (study_of(on_cpu(runs[FER2013])), 71.0, 73.5), "CPU or GPU": (found, 74.2, 76.9)}
     blocks["reached"] = reached_text(aims)
-    blocks["study"] = study_text(found, load_votes(ROOT / VOTES))
-    if rows := rows_of(sorted((configs / "ablation").glob("*.json")), [], folder / "ablation"):
+    blocks["study"] = study_text(found, votes)
+    if rows := rows_of(sorted((configs / "ablation").glob("*.json")), [], folder / "ablation", votes):
         blocks["ablation"] = ablation_text(rows)
     if readouts := sorted((folder / "frozen").glob("*.npz")):
         blocks["frozen"] = frozen_text([load_predictions(path) for path in readouts])

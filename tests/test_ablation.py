@@ -12,8 +12,10 @@ import pytest
 from conftest import ROOT, SMALL, refusal, start_here
 from test_figures import texts
 
-from utils.ablation import Row, ablation_text, change_of, row_of, rows_of, runs_of, write_ablation
+from utils.ablation import Gain, Row, ablation_text, change_of, row_of, rows_of, runs_of, write_ablation
 from utils.config import Config, load_config
+from utils.datasets.ferplus import Votes
+from utils.labels import FERPLUS_COLUMNS, canonical
 from utils.predictions import Predictions, save_predictions
 from Visualization.ablation import ablation_figure
 
@@ -32,8 +34,8 @@ def dump(config: Config, seed: int, right: list[int], order: list[int] | None = 
     return Predictions(logits, np.zeros(4, np.int64), [f"val/{image}" for image in order], ("a", "b"), meta)
 
 
-def row(config: Config, *dumps: Predictions) -> Row | None:
-    return row_of(config, BASE, runs_of(config, dumps), runs_of(BASE, dumps), "python x")
+def row(config: Config, *dumps: Predictions, votes: Votes | None = None) -> Row | None:
+    return row_of("01_x", config, BASE, runs_of(config, dumps), runs_of(BASE, dumps), "python x", votes)
 
 
 def test_runs_are_found_by_their_settings_whatever_their_seed():
@@ -68,12 +70,30 @@ def test_a_change_is_paired_with_the_base_by_seed_and_image():
     assert (found.seeds, found.accuracies, found.change) == ((0,), (0.75,), "mixup=0.2")
     difference = np.array([0.0, 1.0, 1.0, 0.0])  # image by image, against seed 0 of the base alone
     half = 1.959964 * difference.std(ddof=1) / 2
-    assert (found.gain, found.low, found.high) == pytest.approx((0.5, 0.5 - half, 0.5 + half))
+    assert found.gain == pytest.approx((0.5, 0.5 - half, 0.5 + half)) and found.plurality_gain is None
     assert found.seconds == 10 and found.command == "python x --seeds 0"
     alone = row(BASE, *dumps)
     assert alone is not None and alone.seeds == (0, 1) and alone.accuracy == 0.375
-    assert alone.change == "" and np.isnan([alone.gain, alone.low, alone.high]).all()
+    assert alone.change == "" and alone.gain is None and not alone.proven
     assert row(MIXUP, dump(MIXUP, 2, [0]), dumps[0]) is None
+
+
+def test_raters_judge_the_same_answers_where_they_give_a_class():
+    """Of four images, all labelled 0, they say class 1, 0, contempt and 1."""
+    columns = [canonical(column) for column in FERPLUS_COLUMNS]
+    counts = np.zeros((4, len(columns)), np.int64)
+    for image, name in enumerate(("disgust", "angry", "contempt", "disgust")):
+        counts[image, columns.index(name)] = 10
+    votes = Votes(counts, [f"val/{image}" for image in range(4)])
+    found = row(MIXUP, dump(BASE, 0, [0, 1, 3]), dump(MIXUP, 0, [1, 2], [2, 3, 0, 1]), votes=votes)
+    assert found is not None and found.gain is not None and found.plurality_gain is not None
+    assert found.gain.mean == -0.25  # by the labels 2 of 4 less 3
+    assert found.plurality_gain.mean == pytest.approx(2 / 3)  # by the raters all three less the second alone
+    lines = ablation_text([found]).splitlines()
+    assert "| gain by FER+'s plurality |" in lines[0] and "| -25.00 [" in lines[2] and "| **+66.67 [" in lines[2]
+    assert "white: the gain where" in " ".join(" ".join(texts(ablation_figure([found], "x"))).split())
+    told = refusal(lambda: row(MIXUP, dump(BASE, 0, [0]), dump(MIXUP, 0, [1]), votes=Votes(counts[:1], ["val/0"])))
+    assert told == "FER+ has no votes on image 'val/1'"
 
 
 def test_other_images_or_labels_are_refused():
@@ -95,8 +115,8 @@ def test_the_table_is_made_from_a_folder_of_dumps(tmp_path):
     ]
     assert rows[1].command == f"python gen_ablation.py {paths[1]} --seeds 0 1"
     lines = ablation_text(rows).splitlines()
-    assert lines[2].startswith("| none (base) | 0, 1 | 25.00% (25.00%, 25.00%) |  |")
-    assert lines[3].startswith("| mixup: `mixup=0.2` | 0, 1 | 50.00% (50.00%, 50.00%) | +25.00 [")
+    assert lines[2].startswith("| none (00_base) | 0, 1 | 25.00% (25.00%, 25.00%) |  |")
+    assert lines[3].startswith("| 01_mixup: `mixup=0.2` | 0, 1 | 50.00% (50.00%, 50.00%) | +25.00 [")
     write_ablation(rows, tmp_path / "t.csv")
     with (tmp_path / "t.csv").open() as file:
         cells = list(csv.DictReader(file))
@@ -163,7 +183,8 @@ def test_a_file_that_is_not_in_the_folder_is_refused(tmp_path):
 
 
 def gained(gain: float, low: float, high: float, name: str, *seeds: int) -> Row:
-    return Row(name, "x=1", seeds, (0.6,) * len(seeds), gain, low, high, 10.0, "python x")
+    change = Gain(gain, low, high)
+    return Row(f"01_{name}", name, "x=1", seeds, (0.6,) * len(seeds), change, None, 10.0, "python x")
 
 
 @pytest.mark.parametrize(
@@ -178,7 +199,7 @@ def test_one_seed_proves_only_what_seeds_alone_cannot_do(gain, seeds, proven):
 def test_the_picture_names_every_change_and_its_gain():
     changes = [gained(0.012, 0.002, 0.022, "no_ema", 0, 1), gained(-0.004, -0.01, 0.002, "sam", 0)]
     shown = texts(ablation_figure(changes, "FER2013"))
-    assert {"no ema (2 seeds)", "sam", "+1.2", "-0.4", "FER2013"} <= set(shown)
+    assert {"01 no ema (2 seeds)", "01 sam", "+1.2", "-0.4", "FER2013"} <= set(shown)
     with pytest.raises(ValueError, match="nothing"):
         ablation_figure([], "x")
 
@@ -190,7 +211,7 @@ def test_a_row_far_behind_leaves_the_others_apart():
         (axes,) = figure.axes
         assert axes.get_xlim()[0] > -13
         assert [line.get_marker() for line in axes.lines].count("<") == arrows
-        assert any("arrow: worse than" in text for text in texts(figure)) == bool(arrows)
+        assert any("arrow: more than 10" in text for text in texts(figure)) == bool(arrows)
         assert "-27.0" in texts(figure) or not arrows
 
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from utils.agreement import dual_scores, human_agreement, load_votes, save_votes
+from utils.agreement import dual_scores, human_agreement, load_votes, of_seven_classes, save_votes
 from utils.calibration import at_temperature, fit_temperature
 from utils.datasets.ferplus import Votes
 from utils.ensemble import load_runs
 from utils.errors import UserError
+from utils.labels import FERPLUS_COLUMNS
 from utils.metrics import score
 from utils.predictions import Predictions, save_predictions, softmax
 from utils.study import pair_table, reached_text, study, study_text
@@ -124,6 +125,15 @@ def test_one_rater_against_the_others_by_hand():
     # a: two say 0 while the others tie (the first wins, so both agree), one says 1 against two; b has one vote alone;
     # c: each stands against the other
     assert human_agreement(votes) == pytest.approx(2 / 5)
+
+
+def test_votes_for_what_networks_cannot_say_can_be_left_out():
+    contempt, happy = FERPLUS_COLUMNS.index("contempt"), FERPLUS_COLUMNS.index("happiness")
+    counts = np.zeros((1, len(FERPLUS_COLUMNS)), int)
+    counts[0, [contempt, happy]] = 2, 8
+    left = of_seven_classes(Votes(counts, ["a"]))
+    assert left.counts[0, happy] == 8 and left.counts.sum() == 8
+    assert human_agreement(Votes(counts, ["a"])) == 0.8 and human_agreement(left) == 1
 
 
 def test_both_sets_of_labels(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from utils.ablation import runs_of
+from utils.ablation import rows_of, runs_of
 from utils.agreement import load_votes
 from utils.card import read_table
 from utils.config import load_config
@@ -14,9 +14,12 @@ from utils.datasets.ferplus import DROPPED, Votes, ferplus_majority
 from utils.ensemble import in_order_of, load_runs
 from utils.labels import FER2013_CLASSES
 from utils.losses import class_weights
-from utils.metrics import mcnemar
-from utils.predictions import load_predictions
+from utils.markdown import honest
+from utils.metrics import interval_of_mean, mcnemar
+from utils.pooling import spread
+from utils.predictions import Predictions, load_predictions
 from utils.report import judge
+from utils.splits.protocols import SAME_PEOPLE
 
 README, RESULTS = ROOT / "README.md", ROOT / "docs" / "results.md"
 BENCH = ROOT / "results" / "bench"
@@ -171,6 +174,74 @@ def test_which_changes_have_no_row_and_what_the_base_took() -> None:
     assert base[3]["config"]["precision"] == "fp32"
 
 
+def test_what_labels_and_raters_say_of_the_changes() -> None:
+    """A change gains, loses or cannot be told: by FER2013's labels, and by what most of FER+'s raters say."""
+    paths = sorted((ROOT / "configs" / "ablation").glob("*.json"))
+    rows = rows_of(paths, [], ROOT / "results" / "ablation", load_votes(ROOT / "results/ferplus/votes.npz"))
+    found: dict[tuple[int, int], set[str]] = {}
+    for row in rows[1:]:
+        gains = (row.gain, row.plurality_gain)
+        signs = [int(np.sign(gain.mean)) if gain is not None and row.shows(gain) else 0 for gain in gains]
+        found.setdefault((signs[0], signs[1]), set()).add(row.file[:2])
+    assert found[1, 1] == {"13", "23", "30"} and found[1, 0] == {"26", "21", "12", "08", "28"}
+    assert found[-1, 0] == {"05", "33", "01", "11", "19", "09", "10", "20"} and found[-1, 1] == {"04", "35"}
+    assert "29" in found[0, -1]
+    text = words(RESULTS)
+    assert (
+        "(13, 23) and moves by whole pixels (30, `sharp`)" in text and "stronger moves: 05, 33, 01, 11, 19, 09)" in text
+    )
+    shown = {row.file[:2]: row for row in rows}
+    by_labels, by_raters = shown["26"].gain, shown["26"].plurality_gain
+    assert by_labels and by_raters and (round(100 * by_labels.mean), round(100 * by_raters.mean)) == (5, 1)
+    taught = [gain.mean for number in ("04", "35") if (gain := shown[number].plurality_gain)]
+    assert f"gains {100 * min(taught):.0f} to {100 * max(taught):.0f} points where the raters do" in text
+
+
+def test_what_copies_are_worth_where_there_are_some_and_elsewhere() -> None:
+    dumps = [load_predictions(path) for path in sorted((ROOT / "results" / "ablation").glob("*_2*.val.npz"))]
+    files = ("20_without_copies.json", "00_base.json")
+    without, base = (runs_of(load_config(ROOT / "configs" / "ablation" / file), dumps) for file in files)
+    ids = without[0].ids
+    hits = [
+        np.mean([(one := in_order_of(ids, runs[seed])).probabilities().argmax(1) == one.targets for seed in without], 0)
+        for runs in (without, base)
+    ]
+    copied = np.isin(ids, base[0].meta["copies_in_train"])
+    lost, others = (100 * (hits[0] - hits[1])[part] for part in (copied, ~copied))
+    low, high = interval_of_mean(others)
+    told = (
+        f"loses {-lost.mean():.1f} points on the {copied.sum()} validation images that have one, and nothing that can"
+    )
+    assert f"{told} be told on the others ({others.mean():.2f} [{low:.2f}, {high:+.2f}])" in words(RESULTS)
+
+
+def test_what_the_same_people_mean_on_ckplus_and_ten_women_on_jaffe() -> None:
+    runs = load_runs(ROOT / "results" / "ckplus")
+    test = next(test for _, test in runs.values() if SAME_PEOPLE in test.meta["protocol"])
+    fold, folds = test.meta["fold_of"], len(test.meta["folds"])
+    sequences: dict[str, list[str]] = {}
+    for image in test.ids:
+        sequences.setdefault(image.rpartition("_")[0], []).append(image)
+    learned = [
+        any(fold[other] not in (fold[image], (fold[image] + 1) % folds) for other in sequence)  # the next one validates
+        for sequence in sequences.values()
+        for image in sequence
+    ]
+    assert {len(sequence) for sequence in sequences.values()} == {3} and "10 folds of images" in test.meta["protocol"]
+    text = words(RESULTS)
+    told = f"three neighbouring frames of each of {len(sequences)} sequences, and dealt out at random"
+    assert f"{told} {100 * np.mean(learned):.1f} % of them have another frame" in text
+    best = max((test for _, test in honest(load_runs(ROOT / "results" / "jaffe")).values()), key=_accuracy)
+    found = spread(best)
+    half = 2.262157 * found.sd / np.sqrt(len(found.folds))  # Student's t, 9 degrees of freedom, 97.5 %
+    assert len(found.folds) == 10
+    assert f"gives {100 * (found.mean - half):.1f} to {100 * (found.mean + half):.1f} % for the best row" in text
+
+
+def _accuracy(test: Predictions) -> float:
+    return judge(test)["views"].accuracy
+
+
 def test_what_the_size_of_faces_is_worth_to_vggface2s_weights() -> None:
     rows = {
         row["name"]: row for row in read_table(ROOT / "results/ablation/fer2013.csv", ("name", "gain", "low", "high"))
@@ -178,8 +249,8 @@ def test_what_the_size_of_faces_is_worth_to_vggface2s_weights() -> None:
     low, high = ({name: float(row[bound]) for name, row in rows.items() if row[bound]} for bound in ("low", "high"))
     assert high["faces_48px"] < 0 and low["faces_64px"] < 0 < high["faces_64px"] and low["faces_96px"] > 0
     assert max((float(row["gain"]), name) for name, row in rows.items() if row["gain"])[1] == "faces_96px"
-    told = "lose at 48 pixels, gain nothing that can be told at 64, and gain more at 96 than anything else here"
-    assert told in words(RESULTS)
+    told = "lose at 48 pixels, gain nothing that can be told at 64, and gain more at 96 than anything else here, by the"
+    assert f"{told} labels" in words(RESULTS)
 
 
 def test_what_64_pixels_are_worth_to_three_networks() -> None:

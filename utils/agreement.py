@@ -14,7 +14,7 @@ from utils.cli import Parser, run_cli
 from utils.datasets.ferplus import DROPPED, Votes, ferplus_majority, read_ferplus
 from utils.errors import UserError
 from utils.files import write_atomically
-from utils.labels import FER2013_CLASSES
+from utils.labels import FER2013_CLASSES, FERPLUS_COLUMNS, canonical
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,24 @@ def human_agreement(votes: Votes) -> float:
     return agreed / said
 
 
+def of_seven_classes(votes: Votes) -> Votes:
+    """The same without the votes for what is no class of FER2013: contempt, unknown and no face."""
+    own = np.isin([canonical(column) for column in FERPLUS_COLUMNS], FER2013_CLASSES)
+    return Votes(np.where(own, votes.counts, 0), votes.ids)
+
+
+def voted(votes: Votes, ids: Sequence[str], policy: str) -> np.ndarray:
+    """int64 [N]: the class that the raters of each image of ``ids`` give by ``policy``, `DROPPED` where they give none.
+
+    Raises:
+        UserError: an image without votes, or an unknown policy.
+    """
+    row = {identity: index for index, identity in enumerate(votes.ids)}
+    if unknown := [identity for identity in ids if identity not in row]:
+        raise UserError(f"FER+ has no votes on image '{unknown[0]}'")
+    return ferplus_majority(Votes(votes.counts[[row[identity] for identity in ids]], list(ids)), policy)
+
+
 def dual_scores(
     probabilities: np.ndarray, targets: np.ndarray, ids: Sequence[str], votes: Votes, copies: Sequence[str]
 ) -> list[Score]:
@@ -79,12 +97,8 @@ def dual_scores(
         raise UserError(
             f"FER+ judges FER2013's {len(FER2013_CLASSES)} classes; these dumps have {probabilities.shape[1]}"
         )
-    row = {identity: index for index, identity in enumerate(votes.ids)}
-    if unknown := [identity for identity in ids if identity not in row]:
-        raise UserError(f"FER+ has no votes on image '{unknown[0]}'")
-    found = Votes(votes.counts[[row[identity] for identity in ids]], list(ids))
     predicted = probabilities.argmax(1)
-    plurality, majority = (ferplus_majority(found, policy) for policy in ("plurality", "majority"))
+    plurality, majority = (voted(votes, ids, policy) for policy in ("plurality", "majority"))
     if (plurality == DROPPED).all():
         raise UserError("FER+'s votes give none of these images a class of FER2013")
     fresh = ~np.isin(np.array(ids), np.array(list(copies)))

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from models import count_parameters
+from utils.agreement import voted
 from utils.checkpoint import network
 from utils.config import ANY_SET, config_from_dict, differing, load_config, typed, with_defaults
+from utils.datasets.ferplus import DROPPED, Votes
 from utils.ensemble import table
 from utils.inflation import Inflation, difference, inflation, network_name
 from utils.metrics import Scores
@@ -26,16 +28,20 @@ MIXED_ENSEMBLE = "ensemble_random"  # the average of networks that have seen the
 Runs = Mapping[str, tuple[Predictions, Predictions]]
 
 
-def results_text(runs: Runs, folder: str, configs: Path) -> str:
+def results_text(runs: Runs, folder: str, configs: Path, votes: Votes | None = None) -> str:
     """The tables of one data set, as Markdown.
 
     Args:
         runs: (validation, test) of each run, by its name.
         folder: where the dumps lie, for the command that averages them.
         configs: the folder of the shipped settings files, from which commands start.
+        votes: FER+'s on the test images, to judge by them too; not of folds.
+
+    Raises:
+        UserError: a test image without votes.
     """
     folded = any("fold_of" in test.meta for _, test in runs.values())
-    lines = _folds_lines(runs) if folded else _official_lines(runs)
+    lines = _folds_lines(runs) if folded else _official_lines(runs, votes)
     apart, pairs = honest(runs), twins(runs)
     shown = dict.fromkeys([*apart, *(pairs[name] for name in apart if name in pairs), *runs])
     ordered = [runs[name][1] for name in shown]
@@ -103,19 +109,22 @@ def fresh_of(judged: dict[str, Scores], one_view: bool = False) -> Scores | None
     return clean if one_view else judged.get("views, no copies", clean)
 
 
-def _official_lines(runs: Runs) -> list[str]:
+def _official_lines(runs: Runs, votes: Votes | None) -> list[str]:
     names, tests = list(runs), [test for _, test in runs.values()]
     lines = [
-        "| network | validation | test, clean | test, views | 95 % interval | without copies | balanced | macro F1 "
-        "| ECE | parameters | time to the best epoch |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| network | validation | test, clean | test, views | 95 % interval | without copies "
+        + ("| FER+ plurality " if votes else "")
+        + "| balanced | macro F1 | ECE | parameters | time to the best epoch |",
+        "|---|---|---|---|---|---|---|---|---|---|---|" + "---|" * bool(votes),
     ]
     short = short_names(names)
     for name, (validation, test) in runs.items():
-        lines.append(_row(f"`{short[name]}`, {_particulars(test)}", _cost(test), judge(validation), judge(test)))
+        seen = _plurality_share(test, votes)
+        lines.append(_row(f"`{short[name]}`, {_particulars(test)}", _cost(test), judge(validation), judge(test), seen))
     if len(runs) > 1:
         together = combine(tests, names), combine([validation for validation, _ in runs.values()], names)
-        lines.append(_row(f"**average of the {len(runs)}**", ("", ""), judge(together[1]), judge(together[0])))
+        seen, judged = _plurality_share(together[0], votes), [judge(one) for one in together]
+        lines.append(_row(f"**average of the {len(runs)}**", ("", ""), judged[1], judged[0], seen))
         lines += ["", *_ensemble_lines(table(tests, names, together[0]))]
     lines += ["", _copies_line(tests[0])]
     rows = {f"`{short[name]}`": test for name, test in zip(names, tests, strict=True)}
@@ -174,7 +183,16 @@ def _inflation_row(row: Inflation) -> str:
     )
 
 
-def _row(name: str, cost: tuple[str, str], val: dict[str, Scores], test: dict[str, Scores]) -> str:
+def _plurality_share(test: Predictions, votes: Votes | None) -> list[str]:
+    """The cell of the share of the images that FER+ gives a class on which a dump says what most of its raters say; no
+    cell without votes."""
+    if votes is None:
+        return []
+    labels = voted(votes, test.ids, "plurality")
+    return [share((test.probabilities().argmax(1) == labels)[labels != DROPPED].mean())]
+
+
+def _row(name: str, cost: tuple[str, str], val: dict[str, Scores], test: dict[str, Scores], seen: Sequence[str]) -> str:
     shown = all_views(test)
     fresh = fresh_of(test) or shown
     low, high = shown.interval
@@ -185,6 +203,7 @@ def _row(name: str, cost: tuple[str, str], val: dict[str, Scores], test: dict[st
         f"**{shown.accuracy:.2%}**",
         f"{low:.2%} – {high:.2%}",
         f"{fresh.accuracy:.2%}",
+        *seen,
         f"{shown.balanced_accuracy:.2%}",
         f"{shown.macro_f1:.3f}",
         f"{shown.ece:.3f}",

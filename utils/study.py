@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.agreement import dual_scores, human_agreement
+from utils.agreement import dual_scores, human_agreement, of_seven_classes
 from utils.calibration import at_temperature, fit_temperature
 from utils.datasets.ferplus import DROPPED, Votes, ferplus_majority
 from utils.ensemble import greedy, refuse_folds
@@ -244,12 +244,15 @@ def _dual_lines(found: Study, votes: Votes) -> list[str]:
             low, high = wilson(one.correct, one.images)
             cells.append(f"{one.correct / one.images:.2%} [{100 * low:.1f}, {100 * high:.1f}]")
         lines.append(f"| {rows[0].what} | {rows[0].images:,} | " + " | ".join(cells) + " |")
-    agreement = human_agreement(on_test)
+    agreement, among_seven = human_agreement(on_test), human_agreement(of_seven_classes(on_test))
     plurality = scored[AVERAGE][1]
     own_share = plurality.correct / plurality.images
     return [
         *lines,
         "",
         f"One of FER+'s raters says what most of the others say on {agreement:.1%} of these images; the average of all "
-        f"says what most of all ten say on {own_share:.1%}, {own_share / agreement:.2f} times as often.",
+        f"says what most of all ten say on {own_share:.1%}, {own_share / agreement:.2f} times as often. A rater may "
+        f"also say contempt, unknown or no face, which networks cannot: of votes for the seven classes alone "
+        f"{among_seven:.1%} are what most of the others are, and the average agrees {own_share / among_seven:.2f} "
+        f"times as often.",
     ]
