@@ -48,12 +48,10 @@ def members_figure(drawn: np.ndarray, chosen: np.ndarray, title: str, subtitle: 
     with style():
         figure = Figure(figsize=(WIDTH + 1.5, 4.0), layout="constrained")
         axes = figure.add_subplot()
-        axes.plot(number, 100 * drawn[:, 0], color=BLUE, marker="o", label="choices of so many: mean")
-        what = "nine tenths of them"
+        axes.plot(number, 100 * drawn[:, 0], color=BLUE, marker="o", label="drawn at random: mean")
+        what = plain("middle 90% of the draws")
         axes.fill_between(number, *100 * drawn[:, 1:].T, color=BLUE, alpha=0.15, linewidth=0, label=what)
-        axes.plot(
-            number[: len(chosen)], 100 * chosen, color=ORANGE, marker="D", label="chosen on validation, in that order"
-        )
+        axes.plot(number[: len(chosen)], 100 * chosen, color=ORANGE, marker="D", label="chosen on validation")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("members averaged")
         axes.set_ylabel(plain("accuracy (%)"))
@@ -80,10 +78,10 @@ def pairs_figure(
     count = len(names)
     if not count or p_values.shape != (count, count) or differing.shape != (count, count):
         raise ValueError(f"matrices of shapes {p_values.shape} and {differing.shape} for {count} members")
-    margin, across = 0.4 + inches(names), max(0.62 * count, 3.6)
+    margin, across = 0.4 + inches(names), max(0.53 * count, 3.6)
     shown = np.where(np.triu(np.ones((count, count), bool), 1), differing / max(differing.max(), 1e-9), np.nan)
     with style():
-        figure = Figure(figsize=(margin + across, 1.2 + 0.5 * count), layout="constrained")
+        figure = Figure(figsize=(margin + across, 1.2 + 0.34 * count), layout="constrained")
         axes = figure.add_subplot()
         colours = matplotlib.colormaps[SEQUENTIAL].with_extremes(bad="white")
         axes.imshow(np.ma.masked_invalid(shown), cmap=colours, vmin=0, vmax=1.6, aspect="auto")
@@ -96,7 +94,7 @@ def pairs_figure(
         axes.xaxis.tick_top()
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        words = plain("above the diagonal: images on which two differ; below it: McNemar's p, bold where below 0.05")
+        words = plain("above the diagonal: images on which two differ, %; below it: McNemar's p, bold where below 0.05")
         figure.supxlabel(words, fontsize=SMALL, color=MUTED)
         head(figure, title, subtitle)
     return figure
@@ -161,7 +159,7 @@ def risk_coverage_figure(curves: Sequence[tuple[str, np.ndarray]], title: str, s
         for (name, risk), colour, line in zip(curves, itertools.cycle(CYCLE), itertools.cycle("-:"), strict=False):
             coverage = 100 * np.arange(1, len(risk) + 1) / len(risk)
             steady = coverage >= 2  # of a handful of images the error says nothing
-            label = f"{name}: {risk[-1]:.1%} on all images, {risk.mean():.1%} on average over the shares"
+            label = f"{name}: {risk[-1]:.1%} if it answers all; area under the curve {risk.mean():.1%}"
             axes.plot(coverage[steady], 100 * risk[steady], color=colour, linestyle=line, label=plain(label))
         axes.set_xlabel(plain("images answered, the most confident first (%)"))
         axes.set_ylabel(plain("error among them (%)"))
@@ -176,7 +174,7 @@ def risk_coverage_figure(curves: Sequence[tuple[str, np.ndarray]], title: str, s
 def _write_pair(axes, row, column, p_values, differing, colour) -> None:  # type: ignore[no-untyped-def]
     above = column > row
     p = p_values[row, column]
-    text = f"{differing[row, column]:.1%}" if above else ("<0.001" if p < 0.001 else f"{p:.2g}")
+    text = f"{100 * differing[row, column]:.1f}" if above else ("<0.001" if p < 0.001 else f"{p:.2g}")
     axes.text(
         column,
         row,
