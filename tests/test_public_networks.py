@@ -95,7 +95,9 @@ def test_speed_is_that_of_all_faces_and_of_one(monkeypatch, tmp_path):
     monkeypatch.setattr(small_networks, "FACES", 300)
     faces, labels = np.zeros((400, 48, 48), np.uint8), np.repeat([0, 3], [100, 300])
     (speed,) = measure([Network("slow", "fp32", 5, 0.1, slow)], faces, labels)
-    assert calls == [256, 1, 256, 44, 1, 1, 1, 400]  # two to warm up, the last for accuracy
+    warm, small, large, single = [32, 256, 1], [32] * 9 + [12], [256, 44], [1, 1, 1]
+    assert calls == [*warm, *small, *large, *single, 400]  # the last for accuracy
+    assert speed.batch == 256  # each call takes as long, so that fewer are faster
     assert speed.accuracy == 0.25  # among equal probabilities the first class is named
     assert 0 < speed.faces_per_second <= 300 / 0.02 and speed.milliseconds >= 10
     write_speeds([speed], tmp_path / "a" / "speed.csv")

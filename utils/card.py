@@ -121,12 +121,12 @@ def _beside_lines(test: Predictions, others: Sequence[tuple[str, Predictions]]) 
 def _speed_lines(rows: Sequence[Row]) -> list[str]:
     lines = [
         f"| one view, one core, {rows[0]['processor']} | arithmetic | accuracy on test | balanced "
-        "| faces/s, batches of 256 | one face | parameters | file |",
+        "| faces/s (in batches of) | one face | parameters | file |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         shares = " | ".join(f"{float(row[key]):.2%}" for key in ("accuracy", "balanced_accuracy"))
-        fast, slow = f"{float(row['faces_per_second']):,.0f}", f"{float(row['milliseconds']):.1f} ms"
+        fast, slow = f"{float(row['faces_per_second']):,.0f} ({row['batch']})", f"{float(row['milliseconds']):.1f} ms"
         size = f"{int(row['parameters']):,} | {float(row['megabytes']):.1f} MB"
         lines.append(f"| {row['name']} | {row['precision']} | {shares} | {fast} | {slow} | {size} |")
     return lines
