@@ -58,7 +58,7 @@ def ablation_figure(changes: Sequence[Row], title: str) -> Figure:
             f"seeds or by more than {100 * ONE_SEED_SHOWS:g} points"
         )
         if any(row.plurality_gain for row in changes):
-            what += "; white: the gain where what most of FER+'s raters say is right"
+            what += "; white: gain by FER+'s plurality, no interval drawn"
         if any(gain and 100 * abs(gain.mean) > _FURTHEST for row in changes for gain in (row.gain, row.plurality_gain)):
             what += f"; arrow: more than {_FURTHEST:g}"
         entitle(axes, title, what, WIDTH - margin)

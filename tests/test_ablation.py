@@ -91,7 +91,7 @@ def test_raters_judge_the_same_answers_where_they_give_a_class():
     assert found.plurality_gain.mean == pytest.approx(2 / 3)  # by the raters all three less the second alone
     lines = ablation_text([found]).splitlines()
     assert "| gain by FER+'s plurality |" in lines[0] and "| -25.00 [" in lines[2] and "| **+66.67 [" in lines[2]
-    assert "white: the gain where" in " ".join(" ".join(texts(ablation_figure([found], "x"))).split())
+    assert "white: gain by FER+'s plurality" in " ".join(" ".join(texts(ablation_figure([found], "x"))).split())
     told = refusal(lambda: row(MIXUP, dump(BASE, 0, [0]), dump(MIXUP, 0, [1]), votes=Votes(counts[:1], ["val/0"])))
     assert told == "FER+ has no votes on image 'val/1'"
 

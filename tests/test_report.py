@@ -187,8 +187,8 @@ def test_the_shipped_network_shows_maps_on_drawn_faces_and_how_to_repeat_it():
     outline = Outline(text)
     assert text.count('<img src="data:image/png') == 2 and "has never seen such faces" in text
     assert ["drawn", "person 1", "person 2"] in outline.rows
-    assert "python main_fer.py --config configs/zoo/quick_vgg.json precision=bf16" in text
-    assert "sgd; bf16, seed 6" in text and "on test, over 10 views of each image, in fp32" in text
+    assert "python main_fer.py --config configs/zoo/quick_vgg_taught.json precision=bf16" in text
+    assert "sgd; bf16, seed 15" in text and "on test, over 10 views of each image, in fp32" in text
 
 
 def test_the_command_that_repeats_an_average_can_be_typed(tmp_path):

@@ -56,7 +56,7 @@ class Row:
         seeds: of its runs, ascending; those that the base was trained with too.
         accuracies: share of the validation images that each of them classifies rightly, over all dumped views.
         gain: mean accuracy less that of the base's runs with the same seeds; None for the base.
-        plurality_gain: the same where what most of FER+'s raters say is right; None for the base and without votes.
+        plurality_gain: the same where FER+'s plurality is right; None for the base and without votes.
         seconds: of training up to the epoch that was kept, mean of the runs.
         command: what trains it.
     """

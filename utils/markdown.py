@@ -184,7 +184,7 @@ def _inflation_row(row: Inflation) -> str:
 
 
 def _plurality_share(test: Predictions, votes: Votes | None) -> list[str]:
-    """The cell of the share of the images that FER+ gives a class on which a dump says what most of its raters say; no
+    """The cell of the share of the images that FER+ gives a class on which a dump gives its plurality's answer; no
     cell without votes."""
     if votes is None:
         return []
