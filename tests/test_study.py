@@ -195,7 +195,7 @@ def test_the_picture_of_abstaining_shows_the_average_that_is_chosen(pairs):
     figure = figures(found, "x")["risk_coverage"]
     label = next(t.get_text() for t in figure.legends[0].get_texts() if "chosen on validation" in t.get_text())
     assert label.startswith(f"average of {len(found.order)}, chosen on validation: ")
-    assert f"{1 - found.rows[1].test.accuracy:.1%} on all images" in label
+    assert f"{1 - found.rows[1].test.accuracy:.1%} if it answers all" in label
 
 
 def test_what_has_seen_the_test_part_fits_nothing(tmp_path, pairs):
@@ -255,7 +255,7 @@ def test_figures_show_what_they_are_given():
     p = np.array([[1, 0.01], [0.01, 1]])
     figure = pairs_figure(["a", "b"], p, np.array([[0, 0.2], [0.2, 0]]), "title", "subtitle")
     written = {text.get_text(): text.get_fontweight() for text in figure.axes[0].texts}
-    assert written == {"20.0%": "normal", "0.01": "bold"}
+    assert written == {"20.0": "normal", "0.01": "bold"}
     figure = risk_coverage_figure([("net", np.full(100, 0.25))], "title", "subtitle")
     assert set(figure.axes[0].lines[0].get_ydata()) == {25.0}
     for wrong in (
