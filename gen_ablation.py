@@ -8,14 +8,13 @@ from utils.ablation import Row, ablation_text, learned_from_same, rows_of, runs_
 from utils.agreement import load_votes
 from utils.cli import Parser, run_cli
 from utils.config import Config, load_config
+from utils.datasets.ferplus import Votes
 from utils.errors import SaidElsewhere, UserError
 from utils.labels import TITLES
 from utils.predictions import Predictions, load_predictions, save_predictions
 from utils.runs import RunFiles
 from Visualization.ablation import ablation_figure
 from Visualization.saving import save_figure
-
-FER2013, VOTES = "fer2013", Path("results/ferplus/votes.npz")
 
 
 def main() -> None:
@@ -31,7 +30,7 @@ def main() -> None:
     parser.add_argument("--base", default="00_base.json", help="the file in it that the others are held against")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="train each with these seeds (default: 0)")
     parser.add_argument("--list", action="store_true", help="train nothing: say what is missing, write the table")
-    parser.add_argument("--votes", type=Path, help=f"judge by FER+'s votes too (of FER2013 default: {VOTES})")
+    parser.add_argument("--votes", type=Path, help="judge by FER+'s votes too: results/ferplus/votes.npz")
     parser.add_argument("--out", type=Path, default=Path("results/ablation"), help="folder of dumps, table and picture")
     arguments = parser.parse_intermixed_args()
     files = [text for text in arguments.files if "=" not in text]
@@ -41,7 +40,8 @@ def main() -> None:
     wanted = {Path(name).resolve() for name in files}
     if unknown := [name for name in files if Path(name).resolve() not in {path.resolve() for path in paths}]:
         raise UserError(f"{unknown[0]}: not one of the settings files in {arguments.folder}")
-    study = Study(paths, overrides, arguments.out, arguments.votes)
+    votes = load_votes(arguments.votes) if arguments.votes else None
+    study = Study(paths, overrides, arguments.out, votes)
     failed = None
     for seed in arguments.seeds:
         for path in [path for path in paths if not wanted or path == base or path.resolve() in wanted]:
@@ -72,12 +72,9 @@ class Study:
     which has all runs.
     """
 
-    def __init__(self, paths: list[Path], overrides: list[str], out: Path, votes: Path | None) -> None:
-        self.paths, self.overrides, self.out = paths, overrides, out
+    def __init__(self, paths: list[Path], overrides: list[str], out: Path, votes: Votes | None) -> None:
+        self.paths, self.overrides, self.out, self.votes = paths, overrides, out, votes
         self.configs = [load_config(path, overrides) for path in paths]
-        if votes is None and self.configs[0].dataset == FER2013 and VOTES.is_file():
-            votes = VOTES
-        self.votes = load_votes(votes) if votes else None
         self._collect()
 
     def has(self, config: Config) -> bool:

@@ -180,6 +180,8 @@ def test_a_file_that_is_not_in_the_folder_is_refused(tmp_path):
     (tmp_path / "configs" / "ablation" / "00_base.json").write_text("{}")
     told = start_here(tmp_path, "gen_ablation.py", "configs/x.json")
     assert told.returncode == 2 and told.stderr == "configs/x.json: not one of the settings files in configs/ablation\n"
+    told = start_here(tmp_path, "gen_ablation.py", "--list", "--votes", "none.npz")
+    assert told.returncode == 2 and told.stderr.startswith("none.npz: ") and told.stderr.count("\n") == 1
 
 
 def gained(gain: float, low: float, high: float, name: str, *seeds: int) -> Row:

@@ -105,6 +105,26 @@ def test_differences_that_are_told_are_those_of_the_dumps(better: str, worse: st
     assert holm > 0.05 and "among all pairs (Holm) none of these differs" in words(RESULTS)
 
 
+def test_what_the_best_recipe_is_worth_with_and_without_a_gpu() -> None:
+    runs = load_runs(ROOT / "results" / "fer2013")
+    first, second = runs[H200S_BEST][1], runs["mobilenet_v1_faces_224px_20261129_032041"][1]
+    minutes = [test.meta["training_seconds"] / 60 for test in (first, second)]
+    hits = [one.probabilities().argmax(1) == one.targets for one in (first, in_order_of(first.ids, second))]
+    text = words(RESULTS)
+    assert f"in {minutes[0]:.0f} minutes on an H200 and in {minutes[1]:.0f} on two threads of a Zen 4" in text
+    shares = f"{100 * hits[0].mean():.1f} and {100 * hits[1].mean():.1f} %"
+    assert f"cannot be told apart ({shares}, McNemar p = {mcnemar(*hits):.1g})" in text
+
+
+def test_what_two_runs_of_the_taught_quick_vgg_have_on_validation() -> None:
+    runs = load_runs(ROOT / "results" / "fer2013")
+    one_view = [
+        100 * judge(val)["clean"].accuracy for run, (val, _) in sorted(runs.items()) if "quick_vgg_taught" in run
+    ]
+    told = f"{one_view[0]:.2f} % on validation with one view, {one_view[1]:.2f} % this one"
+    assert len(one_view) == 2 and told in words(ROOT / "models" / "pretrained" / "README.md")
+
+
 def test_how_far_behind_the_earlier_recipes_are_that_end_at_96_pixels() -> None:
     tests = [test for _, test in load_runs(ROOT / "results" / "fer2013").values()]
     accuracy = {test.meta["run"]: 100 * judge(test)["views"].accuracy for test in tests}
