@@ -234,12 +234,22 @@ def test_the_text_says_what_was_found(pairs):
 
 def test_what_was_reached_stands_beside_what_was_aimed_at(pairs):
     found = study([val for val, _ in pairs], [test for _, test in pairs], ["good", "fair", "noise"])
-    lines = reached_text({"a laptop": (found, 20.0, 73.5), "a farm": (found, 99.0, 99.5)}).splitlines()[2:]
-    assert lines[0].startswith("| a laptop | the best by validation, `good` | 20% |") and lines[0].endswith("| yes |")
-    best = found.hits[found.best].mean()
-    expected = [best, found.rows[1].test.accuracy, found.rows[0].test.accuracy]
-    for line, accuracy, aim in zip(lines[3:], expected, (99, 99.5, 99.5), strict=True):
-        assert f"**{accuracy:.2%}**" in line and line.endswith(f"| {aim - 100 * accuracy:.2f} points short |")
+    best, chosen, every = [
+        100 * x for x in (found.hits[found.best].mean(), *(r.test.accuracy for r in found.rows[1::-1]))
+    ]
+    asked = {"a laptop": ((20.0, 20.0), (1.0, 99.5)), "a farm": ((99.0, 99.5), (99.0, 99.0))}
+    lines = reached_text({name: (found, *pair) for name, pair in asked.items()}).splitlines()[2:]
+    assert lines[0].startswith("| a laptop | the best by validation, `good` | 20% | 20% |")
+    ends = [
+        "yes",
+        f"the least, not the aim: {99.5 - chosen:.2f} points short",
+        f"the least, not the aim: {99.5 - every:.2f} points short",
+        f"{99 - best:.2f} and {99.5 - best:.2f} points short",
+        f"{99 - chosen:.2f} points short",
+        f"{99 - every:.2f} points short",
+    ]
+    for line, value, end in zip(lines, [best, chosen, every] * 2, ends, strict=True):
+        assert f"**{value:.2f}%**" in line and line.endswith(f"| {end} |")
 
 
 def test_pairs_are_drawn_with_the_adjusted_p(pairs):

@@ -116,6 +116,35 @@ def test_what_the_best_recipe_is_worth_with_and_without_a_gpu() -> None:
     assert f"cannot be told apart ({shares}, McNemar p = {mcnemar(*hits):.1g})" in text
 
 
+def test_which_runs_are_of_one_recipe_and_which_the_greedy_choice_takes() -> None:
+    """Two runs of `mobilenet_v1_faces_224px` differ in nothing but the machine, and two of `quick_vgg_taught`."""
+    runs = load_runs(ROOT / "results" / "fer2013")
+    machine = ("device", "threads", "precision", "channels_last", "report_page", "num_workers")
+    recipes: dict[str, list[Predictions]] = {}
+    for _, test in runs.values():
+        recipe = {key: value for key, value in test.meta["config"].items() if key not in machine}
+        recipes.setdefault(str(sorted(recipe.items())), []).append(test)
+    twice = [tests for tests in recipes.values() if len(tests) > 1]
+    assert sorted(tests[0].meta["run"][:-16] for tests in twice) == ["mobilenet_v1_faces_224px", "quick_vgg_taught"]
+    text = words(RESULTS)
+    assert f"The {len(runs)} are runs of {len(recipes)} recipes" in text
+    first, second = next(tests for tests in twice if "mobilenet" in tests[0].meta["run"])
+    alike = np.mean(first.probabilities().argmax(1) == in_order_of(first.ids, second).probabilities().argmax(1))
+    assert f"(same seed; they answer alike on {alike:.1%} of the test images)".replace("%", " %") in text
+    chosen = "Greedy choice on validation takes " + ", ".join(
+        f"`{name}`" for name in (H200S_BEST, "resnet18_native_20261127_175115", second.meta["run"])
+    )
+    assert chosen in text
+
+
+def test_what_the_small_network_reaches_that_had_no_gpu_at_all() -> None:
+    (test,) = (pair[1] for run, pair in load_runs(ROOT / "results/fer2013").items() if "taught_56px" in run)
+    accuracy, minutes = 100 * judge(test)["views"].accuracy, test.meta["training_seconds"] / 60
+    config = test.meta["config"]
+    told = f"it has {accuracy:.1f} % at {config['image_size']} pixels after {config['max_epoch_num']} epochs"
+    assert f"{told}, in {minutes:.0f} minutes on two threads (`compact_vgg_taught_56px`)" in words(RESULTS)
+
+
 def test_what_two_runs_of_the_taught_quick_vgg_have_on_validation() -> None:
     runs = load_runs(ROOT / "results" / "fer2013")
     one_view = [

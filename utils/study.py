@@ -28,6 +28,8 @@ from utils.variants import (
     variants,
 )
 
+Asked = tuple[float, float]  # the least and the aim, in percent
+
 
 @dataclass(frozen=True, eq=False)
 class Row:
@@ -155,14 +157,14 @@ def study_text(found: Study, votes: Votes | None) -> str:
     return "\n\n".join("\n".join(lines) for lines in sections)
 
 
-def reached_text(studies: Mapping[str, tuple[Study, float, float]]) -> str:
-    """What was reached on FER2013's test part beside what was aimed at, as Markdown.
+def reached_text(studies: Mapping[str, tuple[Study, Asked, Asked]]) -> str:
+    """What was reached on FER2013's test part beside what was asked and aimed at, as Markdown.
 
     Args:
-        studies: what the networks of each were trained on → (study, accuracy aimed at by its best network and by an
-            average, in percent).
+        studies: what the networks of each were trained on → (study, what was asked of its best network and of an
+            average: the least and the aim, in percent).
     """
-    lines = ["| trained on | on test | aimed at | reached | |", "|---|---|---|---|---|"]
+    lines = ["| trained on | on test | at least | aimed at | reached | |", "|---|---|---|---|---|---|"]
     for machine, (found, alone, together) in studies.items():
         best = score(found.members.test[found.best], found.members.targets)
         every, chosen = found.rows[:2]
@@ -171,12 +173,21 @@ def reached_text(studies: Mapping[str, tuple[Study, float, float]]) -> str:
             (f"average of {len(found.order)}, chosen greedily on validation", together, chosen.test),
             (f"average of all {len(found.members.names)}", together, every.test),
         ]
-        for what, aim, test in rows:
+        for what, (least, aim), test in rows:
             low, high = test.interval
-            verdict = "yes" if 100 * test.accuracy >= aim else f"{aim - 100 * test.accuracy:.2f} points short"
             value = f"**{test.accuracy:.2%}** [{100 * low:.1f}, {100 * high:.1f}]"
-            lines.append(f"| {machine} | {what} | {aim:g}% | {value} | {verdict} |")
+            told = _verdict(100 * test.accuracy, least, aim)
+            lines.append(f"| {machine} | {what} | {least:g}% | {aim:g}% | {value} | {told} |")
     return "\n".join(lines)
+
+
+def _verdict(reached: float, least: float, aim: float) -> str:
+    if reached >= aim:
+        return "yes"
+    short = f"{aim - reached:.2f} points short"
+    if aim == least:
+        return short
+    return f"the least, not the aim: {short}" if reached >= least else f"{least - reached:.2f} and {short}"
 
 
 def _variant_lines(found: Study) -> list[str]:
