@@ -143,6 +143,11 @@ class Dumper:
             raise UserError(f"{error}; {lost_fold(fold, number)}") from None
 
     def _predict(self, recognizer: Recognizer, split: Split) -> Predictions:
+        views = self.views or recognizer.config.views
+        print(
+            f"{recognizer.name}: judging the {self.part} part, {views} view{'s' * (views > 1)} of each image",
+            flush=True,
+        )
         return recognizer.predict(split, self.part, views=self.views, between_batches=self.stop.check)
 
     def _write(self, predictions: Predictions, target: Path) -> None:

@@ -82,7 +82,7 @@ def figures(found: Study, dataset: str) -> dict[str, Figure]:
             _adjusted(found)[np.ix_(ranked, ranked)],
             disagreement(members.test[ranked].argmax(2)),
             f"{dataset}: members in pairs",
-            f"{images}; p-values adjusted for their number (Holm)",
+            f"{images}, members in the order of their accuracy on them; p-values adjusted for their number (Holm)",
         ),
         "reliability": reliability_figure(
             average,

@@ -12,7 +12,7 @@ from conftest import SMALL, refusal, start_here
 
 from models import ModelError, create_model, pretrained_path, registry
 from utils.calibration import fit_temperature, unsure_below
-from utils.card import before_and_after
+from utils.card import before_and_after, in_one
 from utils.checkpoint import load_checkpoint
 from utils.config import load_config
 from utils.errors import UserError
@@ -179,3 +179,9 @@ def test_a_network_is_named_by_run_or_file_or_not_at_all(made, small, monkeypatc
         lambda: network_path(None, config)
     )
     assert "no run 'nothing'" in refusal(lambda: network_path("nothing", config))
+
+
+def test_strengths_stand_in_one_phrase():
+    assert in_one(["5% of the picture", "10% of the picture"]) == "5 / 10% of the picture"
+    assert in_one(["sigma 0.5", "sigma 1.25"]) == "sigma 0.5 / 1.25"
+    assert in_one(["as it is", "5%"]) == "as it is; 5%" and in_one(["2 by 3", "2 by 4"]) == "2 by 3; 2 by 4"

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -104,8 +105,16 @@ def _robustness_lines(rows: Sequence[Row]) -> list[str]:
     for name in dict.fromkeys(row["corruption"] for row in rows if row["strength"] != "0"):
         cells = {int(row["strength"]): row for row in rows if row["corruption"] == name}
         told = " | ".join(f"{float(cells[s]['accuracy']):.1%}" for s in strengths)
-        lines.append(f"| {name}: {cells[strengths[0]]['meaning']} to {cells[strengths[-1]]['meaning']} | {told} |")
+        lines.append(f"| {name}: {in_one([cells[s]['meaning'] for s in strengths])} | {told} |")
     return lines
+
+
+def in_one(meanings: Sequence[str]) -> str:
+    """Phrases that differ by one number, as one phrase: "5% of it" and "10% of it" are "5 / 10% of it"."""
+    parts = [re.split(r"(\d+(?:\.\d+)?)", meaning) for meaning in meanings]
+    if any(len(part) == 1 for part in parts) or len({(part[0], *part[2:]) for part in parts}) > 1:
+        return "; ".join(meanings)
+    return parts[0][0] + " / ".join(part[1] for part in parts) + "".join(parts[0][2:])
 
 
 def _beside_lines(test: Predictions, others: Sequence[tuple[str, Predictions]]) -> list[str]:
