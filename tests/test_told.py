@@ -137,6 +137,14 @@ def test_which_runs_are_of_one_recipe_and_which_the_greedy_choice_takes() -> Non
     assert chosen in text
 
 
+def test_what_two_published_networks_reach_here() -> None:
+    tests = [test for _, test in load_runs(ROOT / "results" / "fer2013").values()]
+    accuracy = {test.meta["config"]["arch"]: 100 * judge(test)["views"].accuracy for test in tests}
+    told = f"ResNet34 has {accuracy['resnet34']:.1f} % at 64 px (72.42 there), GoogLeNet {accuracy['googlenet']:.1f} %"
+    assert told in words(RESULTS) and accuracy["resnet34"] < 72.42 and accuracy["googlenet"] < 71.97
+    assert not {"vgg19", "inception_v3", "resnet50", "resnet101", "densenet121", "resmasking"} & set(accuracy)
+
+
 def test_what_the_small_network_reaches_that_had_no_gpu_at_all() -> None:
     (test,) = (pair[1] for run, pair in load_runs(ROOT / "results/fer2013").items() if "taught_56px" in run)
     accuracy, minutes = 100 * judge(test)["views"].accuracy, test.meta["training_seconds"] / 60
