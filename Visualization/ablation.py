@@ -39,7 +39,7 @@ def ablation_figure(changes: Sequence[Row], title: str) -> Figure:
             axes.plot(_near(row.gain.mean), place, mark, color=colour, markersize=6, markeredgecolor="white")
             if (seen := row.plurality_gain) is not None:
                 mark = _mark(seen, "D")
-                axes.plot(_near(seen.mean), place + 0.2, mark, color="white", markersize=4, markeredgecolor=INK)
+                axes.plot(_near(seen.mean), place + 0.3, mark, color="white", markersize=4, markeredgecolor=INK)
             gain = 100 * row.gain.mean
             words = plain(f"{gain:+.1f}" if abs(gain) >= 0.05 else "0.0")
             beside = axes.get_yaxis_transform()  # right of all bars and lines
