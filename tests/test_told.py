@@ -437,3 +437,13 @@ def test_what_is_published_is_not_reached_on_its_terms() -> None:
     published = [("none", 72.7), ("none", 75.2)] * 2 + [("VGGFace2", 74.1), ("VGGFace2", 76.8)] * 2
     assert [pictures for pictures, _ in reached] == [pictures for pictures, _ in published]
     assert all(ours < theirs for (_, ours), (_, theirs) in zip(reached, published, strict=True))
+
+
+def test_what_one_face_took_on_an_earlier_machine() -> None:
+    now, before = (
+        {row["what"]: float(row["median"]) for row in read_table(BENCH / f"{name}.csv", ("what", "median"))}
+        for name in ("pictures", "pictures_before")
+    )
+    assert max(now["face"], now["face, exported file"]) < 5
+    told = f"torch took {before['face']:.1f} ms and the exported ONNX file {before['face, exported file']:.1f}"
+    assert told in words(ROOT / "docs" / "speed.md")
