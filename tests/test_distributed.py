@@ -43,13 +43,14 @@ TRAINS = f"""
 import json, sys
 import torch
 sys.path.insert(0, {str(ROOT / "tests")!r})
-from test_distributed import RECIPES, steps, talk
+from test_distributed import RECIPES, steps, talk, threads
 from utils.distributed import open_team
 
 torch.set_num_threads(1)
 with open_team() as team:
     told = {{"talk": talk(team)}} | {{name: steps(name, team) for name in RECIPES}}
-    open(f"told.{{team.rank}}", "w").write(json.dumps(told))
+told["threads"] = threads()
+open(f"told.{{team.rank}}", "w").write(json.dumps(told))
 """
 # main_fer.py, to which something happens: ACCIDENTS names attempt, rank, epoch and step, signal, and whom it hits.
 MEETS_ACCIDENTS = """
@@ -116,6 +117,11 @@ def steps(recipe: str, team: Team) -> dict[str, object]:
     return {"losses": losses, "hits": hits, "images": images, "mine": mine, "weights": weights.tolist()}
 
 
+def threads() -> list[str]:
+    """Names of this process's threads as the system knows them, those included that Python does not; Linux only."""
+    return [(task / "comm").read_text().strip() for task in Path("/proc/self/task").glob("*")]
+
+
 def talk(team: Team) -> dict[str, object]:
     """What the processes tell each other, and what they refuse together."""
 
@@ -173,6 +179,13 @@ def test_a_team_takes_the_steps_of_one_process(team_told: list[dict[str, dict]],
     partners = float(RECIPES[recipe]["mixup"]) > 0  # the partner of a share's first image comes along
     shares = [[10 + partners] * 3 + [2 + partners], [11 + partners] * 3 + [3 + partners], [11 + partners] * 3 + [0]]
     assert [member["mine"] for member in team] == [2 * share for share in shares]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="this system does not list its threads")
+def test_no_thread_of_the_team_outlives_it(team_told: list[dict[str, dict]]) -> None:
+    """One that lets go of a tensor while the interpreter ends would abort a process that has done its work."""
+    for told in team_told:
+        assert told["threads"] and not [name for name in told["threads"] if "gloo" in name]
 
 
 def test_what_processes_tell_each_other(team_told: list[dict[str, dict]]) -> None:

@@ -6,6 +6,7 @@ started alone is a team of one, for which nothing here costs anything.
 
 import contextlib
 import datetime
+import importlib
 import os
 import re
 import secrets
@@ -179,6 +180,10 @@ def open_team() -> Iterator[Team]:
     if team.size == 1:
         yield team
         return
+    # For its default arguments this module takes the group that is there when it is first imported, which making an
+    # optimizer does. It would keep that group's threads for good, and one that lets go of a tensor while the
+    # interpreter ends aborts the process (https://github.com/pytorch/pytorch/pull/179291). Now it finds no group.
+    importlib.import_module("torch.distributed.nn.functional")
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
         store = None if team.board is None else _fresh_store(team, team.board)  # None: torch makes one
