@@ -15,7 +15,7 @@ from benchmarks.small_networks import Speed, peer_name
 from benchmarks.table import read_rows, speed_text
 from utils.ablation import ablation_text, rows_of
 from utils.agreement import load_votes
-from utils.card import before_and_after, card_text, read_table
+from utils.card import before_and_after, card_text, read_table, speed_table
 from utils.cli import Parser, run_cli
 from utils.descent import on_processors, other_sets
 from utils.ensemble import ENSEMBLE, load_runs, write_ensemble
@@ -92,12 +92,14 @@ def texts() -> dict[Path, dict[str, str]]:
         "pictures": pictures_text(read_table(bench / "pictures.csv", ("what", "threads", "best", "median"))),
         "large sets": large_sets(),
     }
-    cards = {weights.stem: card_of(weights.stem) for weights in shipped()}
+    small = read_table(bench / "small_networks.csv", [field.name for field in fields(Speed)])
+    cards = {weights.stem: card_of(weights.stem) for weights in shipped()} | {"speed": speed_table(small)}
     return {
         ROOT / "README.md": readme,
         ROOT / "docs" / "results.md": results(runs),
         ROOT / "docs" / "speed.md": speed,
-    } | ({ROOT / SHIPPED / "README.md": cards} if cards else {})
+        ROOT / SHIPPED / "README.md": cards,
+    }
 
 
 def headline(runs: Mapping[str, Runs]) -> str:
@@ -158,8 +160,7 @@ def card_of(name: str) -> str:
     )
     tests = sorted((ROOT / PEERS).glob("*.test.npz"))
     peers = [(peer_name(dump.meta["source"]), dump) for dump in map(load_predictions, tests)]
-    speeds = read_table(results / "bench" / "small_networks.csv", [field.name for field in fields(Speed)])
-    return card_text(validation, test, robustness, peers, speeds, taken_up(ROOT / SHIPPED / f"{name}{SUFFIX}"))
+    return card_text(validation, test, robustness, peers, taken_up(ROOT / SHIPPED / f"{name}{SUFFIX}"))
 
 
 def measured_speed(table: Path) -> str:

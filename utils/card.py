@@ -35,7 +35,6 @@ def card_text(
     test: Predictions,
     robustness: Sequence[Row],
     others: Sequence[tuple[str, Predictions]],
-    speeds: Sequence[Row],
     temperature: float,
 ) -> str:
     """The tables of a card.
@@ -44,7 +43,6 @@ def card_text(
         validation, test: dumps of the network that is shipped.
         robustness: what `Visualization/gen_robustness.py` writes.
         others: the dumps, for the same test images, of networks that it is held against, by what they are called.
-        speeds: what `benchmarks.small_networks` writes.
         temperature: what the logits of the dumps have been divided by already.
     """
     return "\n\n".join(
@@ -55,9 +53,23 @@ def card_text(
             _recall_lines(test),
             _robustness_lines(robustness),
             _beside_lines(test, others),
-            _speed_lines(speeds),
         )
     )
+
+
+def speed_table(rows: Sequence[Row]) -> str:
+    """What `benchmarks.small_networks` has measured, a row a network and arithmetic, as Markdown."""
+    lines = [
+        f"| one view, one core, {rows[0]['processor']} | arithmetic | accuracy on test | balanced "
+        "| faces/s (in batches of) | one face | parameters | file |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        shares = " | ".join(f"{float(row[key]):.2%}" for key in ("accuracy", "balanced_accuracy"))
+        fast, slow = f"{float(row['faces_per_second']):,.0f} ({row['batch']})", f"{float(row['milliseconds']):.1f} ms"
+        size = f"{int(row['parameters']):,} | {float(row['megabytes']):.1f} MB"
+        lines.append(f"| {row['name']} | {row['precision']} | {shares} | {fast} | {slow} | {size} |")
+    return "\n".join(lines)
 
 
 def before_and_after(test: Predictions, temperature: float) -> tuple[np.ndarray, np.ndarray]:
@@ -124,20 +136,6 @@ def _beside_lines(test: Predictions, others: Sequence[tuple[str, Predictions]]) 
     ]
     for name, dump in ((f"**{test.meta['arch']}**", test), *others):
         lines.append(f"| {name} | {_figures(judge(dump)['clean'])} |")
-    return lines
-
-
-def _speed_lines(rows: Sequence[Row]) -> list[str]:
-    lines = [
-        f"| one view, one core, {rows[0]['processor']} | arithmetic | accuracy on test | balanced "
-        "| faces/s (in batches of) | one face | parameters | file |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        shares = " | ".join(f"{float(row[key]):.2%}" for key in ("accuracy", "balanced_accuracy"))
-        fast, slow = f"{float(row['faces_per_second']):,.0f} ({row['batch']})", f"{float(row['milliseconds']):.1f} ms"
-        size = f"{int(row['parameters']):,} | {float(row['megabytes']):.1f} MB"
-        lines.append(f"| {row['name']} | {row['precision']} | {shares} | {fast} | {slow} | {size} |")
     return lines
 
 
