@@ -362,6 +362,7 @@ def test_main_fer_from_end_to_end(tmp_path: Path) -> None:
     assert load_predictions(tmp_path / f"saved/results/{run}.test.npz").targets.tolist() == dump.targets.tolist()
     more = start(tmp_path, "gen_results.py", str(best.relative_to(tmp_path)), "--views", "4", "--split", "val")
     assert more.returncode == 0, more.stderr
+    assert more.stdout.startswith(f"{run}: judging the val part, 4 views of each image\n")
     assert load_predictions(tmp_path / f"saved/results/{run}.val.npz").logits.shape[0] == 4
 
 
