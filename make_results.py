@@ -160,7 +160,7 @@ def card_of(name: str) -> str:
     )
     tests = sorted((ROOT / PEERS).glob("*.test.npz"))
     peers = [(peer_name(dump.meta["source"]), dump) for dump in map(load_predictions, tests)]
-    return card_text(validation, test, robustness, peers, taken_up(ROOT / SHIPPED / f"{name}{SUFFIX}"))
+    return card_text(validation, test, name, robustness, peers, taken_up(ROOT / SHIPPED / f"{name}{SUFFIX}"))
 
 
 def measured_speed(table: Path) -> str:

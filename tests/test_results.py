@@ -17,9 +17,9 @@ import make_results
 from utils.config import load_config
 from utils.ensemble import load_runs, table
 from utils.errors import UserError
-from utils.files import csv_bytes
+from utils.files import csv_bytes, sha256_of
 from utils.headline import headline_text
-from utils.markdown import MIXED_ENSEMBLE, all_views, best_average, command_of, mixed_average
+from utils.markdown import MIXED_ENSEMBLE, all_views, best_average, command_of, mixed_average, settings_today
 from utils.predictions import Predictions, combine, load_predictions
 from utils.report import judge
 from utils.splits import load_splits
@@ -175,3 +175,13 @@ def test_a_command_names_a_folder_of_pictures_and_is_typed_as_it_reads() -> None
     assert {"data_path=my/faces", "model_name=Zoë", "dataset=folder", "num_classes=3"} <= set(words)
     assert not [word for word in words if word.startswith("data_path")][1:]
     assert "data_path" not in command_of(settings | {"dataset": "fer2013"}, ROOT / "configs")
+
+
+def test_what_a_run_began_with_is_kept_when_another_network_comes_with_the_package() -> None:
+    alone = (dump for dump in map(load_predictions, DUMPS) if "config" in dump.meta)
+    began = [dump for dump in alone if dump.meta["config"].get("init_from") == "pretrained"]
+    assert began
+    for dump in began:
+        kept = ROOT / settings_today(dump, ROOT)["init_from"]
+        assert sha256_of(kept) == dump.meta["origin"]["checkpoint"]
+        assert settings_today(dump, ROOT / "elsewhere") == dump.meta["config"]

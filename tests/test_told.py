@@ -85,6 +85,12 @@ def test_labels_and_raters_do_not_rank_the_networks_alike() -> None:
         ),
         ("compact_vgg_taught_long", "compact_vgg_taught", "{} more (`compact_vgg_taught_long`, p = {})"),
         ("resnet18_native_taught", "resnet18_native", "{} more (p = {})"),
+        (
+            "compact_vgg_taught_on",
+            "compact_vgg_taught_long",
+            "{} points with ten views (`compact_vgg_taught_on`, p = {})",
+        ),
+        ("compact_vgg_taught_long", "compact_vgg_robust", "it loses {} (`compact_vgg_robust`, p = {})"),
     ],
 )
 def test_differences_that_are_told_are_those_of_the_dumps(better: str, worse: str, told: str) -> None:

@@ -33,6 +33,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
 def card_text(
     validation: Predictions,
     test: Predictions,
+    name: str,
     robustness: Sequence[Row],
     others: Sequence[tuple[str, Predictions]],
     temperature: float,
@@ -41,6 +42,7 @@ def card_text(
 
     Args:
         validation, test: dumps of the network that is shipped.
+        name: what it is called.
         robustness: what `Visualization/gen_robustness.py` writes.
         others: the dumps, for the same test images, of networks that it is held against, by what they are called.
         temperature: what the logits of the dumps have been divided by already.
@@ -52,7 +54,7 @@ def card_text(
             _calibration_lines(test, temperature),
             _recall_lines(test),
             _robustness_lines(robustness),
-            _beside_lines(test, others),
+            _beside_lines(test, name, others),
         )
     )
 
@@ -129,13 +131,13 @@ def in_one(meanings: Sequence[str]) -> str:
     return parts[0][0] + " / ".join(part[1] for part in parts) + "".join(parts[0][2:])
 
 
-def _beside_lines(test: Predictions, others: Sequence[tuple[str, Predictions]]) -> list[str]:
+def _beside_lines(test: Predictions, name: str, others: Sequence[tuple[str, Predictions]]) -> list[str]:
     lines = [
         "| on the same test images, one view | accuracy | 95 % interval | balanced | macro F1 | ECE |",
         "|---|---|---|---|---|---|",
     ]
-    for name, dump in ((f"**{test.meta['arch']}**", test), *others):
-        lines.append(f"| {name} | {_figures(judge(dump)['clean'])} |")
+    for called, dump in ((f"**{name}**", test), *others):
+        lines.append(f"| {called} | {_figures(judge(dump)['clean'])} |")
     return lines
 
 

@@ -18,12 +18,15 @@ from utils.metrics import Scores
 from utils.pooling import spread
 from utils.predictions import Predictions, combine
 from utils.report import judge, share
+from utils.shipped import SUFFIX
 from utils.splits.protocols import SAME_PEOPLE
-from utils.transfer import NONE
+from utils.transfer import NONE, PRETRAINED
 
 PROGRAMS = {"jaffe": "main_jaffe.py", "ckplus": "main_ck.py"}  # the others are main_fer.py's
 
 MIXED_ENSEMBLE = "ensemble_random"  # the average of networks that have seen the test part's people
+
+ORIGINS = Path("results/origins")  # networks that came with the package when runs began with them, by their runs
 
 Runs = Mapping[str, tuple[Predictions, Predictions]]
 
@@ -45,7 +48,7 @@ def results_text(runs: Runs, folder: str, configs: Path, votes: Votes | None = N
     apart, pairs = honest(runs), twins(runs)
     shown = dict.fromkeys([*apart, *(pairs[name] for name in apart if name in pairs), *runs])
     ordered = [runs[name][1] for name in shown]
-    commands = [command_of(test.meta["config"], configs) for test in ordered]
+    commands = [command_of(settings_today(test, configs.parent), configs) for test in ordered]
     for average, named in ((best_average(runs)[1], ""), (mixed_average(runs), f" --name {MIXED_ENSEMBLE}")):
         if average is not None and "members" in average.meta:
             dumps = " ".join(f"{folder}/{name}.test.npz" for name in average.meta["members"])
@@ -62,13 +65,18 @@ def best_average(runs: Runs) -> tuple[str, Predictions]:
     """What is drawn for a set: the average of the runs that keep persons apart, those that began with another set's
     weights if there are any; or the only such run."""
     apart = honest(runs)
-    members = {name: test for name, (_, test) in apart.items() if test.meta.get("origin")} or {
-        name: test for name, (_, test) in apart.items()
-    }
+    tests = {name: test for name, (_, test) in apart.items()}
+    members = {name: test for name, test in tests.items() if _from_elsewhere(test)} or tests
     if len(members) == 1:
         name, test = next(iter(members.items()))
         return name, test
     return f"average of {len(members)} networks", combine(list(members.values()), list(members))
+
+
+def _from_elsewhere(test: Predictions) -> bool:
+    """Whether a network began with a run of another data set."""
+    origin = test.meta.get("origin") or {}
+    return origin.get("dataset", test.meta["dataset"]) != test.meta["dataset"]
 
 
 def mixed_average(runs: Runs) -> Predictions | None:
@@ -250,6 +258,8 @@ def _particulars(test: Predictions) -> str:
     parts = [f"{settings.image_size} px, seed {settings.seed}"]
     if settings.weights != NONE:
         parts.append(f"from `{Path(settings.weights).stem}`")
+    if origin := test.meta.get("origin"):
+        parts.append(f"from `{_without_date(origin['run'])}`")
     if settings.distil_from != NONE:
         parts.append(f"taught by `{_without_date(Path(settings.distil_from).name)}`")
     return ", ".join(parts)
@@ -275,6 +285,16 @@ def _cost(test: Predictions) -> tuple[str, str]:
         f"{count_parameters(network(config, weights='none')) / 1e6:.2f} M",
         f"{minutes:.0f} min on {machine} (epoch {test.meta['epoch']} of {config.max_epoch_num})",
     )
+
+
+def settings_today(dump: Predictions, root: Path) -> dict[str, Any]:
+    """The settings that make the run of ``dump`` today: what came with the package then, where it is kept now."""
+    settings = dict(dump.meta["config"])
+    if settings.get("init_from") == PRETRAINED:
+        kept = ORIGINS / f"{dump.meta['origin']['run']}{SUFFIX}"
+        if (root / kept).is_file():
+            settings["init_from"] = str(kept)
+    return settings
 
 
 def command_of(wanted: Mapping[str, Any], configs: Path) -> str:
