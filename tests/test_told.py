@@ -215,6 +215,19 @@ def test_how_far_the_shipped_network_is_behind_the_best_single_one() -> None:
     assert told.replace("%", " %") in words(ROOT / "models" / "pretrained" / "README.md")
 
 
+def test_what_was_better_on_validation_since_the_small_network_was_chosen() -> None:
+    runs = load_runs(ROOT / "results" / "fer2013")
+    larger, robust = (
+        [100 * judge(dump)["clean"].accuracy for dump in pair]
+        for run, pair in runs.items()
+        if run.startswith(("compact_vgg_taught_on", "compact_vgg_robust"))
+    )
+    shipped = 100 * judge(load_predictions(ROOT / "results/pretrained/compact_vgg.val.npz"))["clean"].accuracy
+    text = words(ROOT / "models" / "pretrained" / "README.md")
+    gains = f"by {larger[0] - shipped:.1f} and {robust[0] - shipped:.1f} points ({larger[0]:.2f} and {robust[0]:.2f} %)"
+    assert gains in text and f"({robust[1]:.1f} % with one view; `compact_vgg_robust`" in text
+
+
 def test_what_ten_views_are_worth() -> None:
     tests = [test for name in ("fer2013", "ckplus", "jaffe") for _, test in load_runs(ROOT / "results" / name).values()]
     assert {len(test.logits) for test in tests} == {10}
