@@ -24,7 +24,6 @@ def main() -> None:
     """
     parser = Parser("Write a run as a small calibrated file that create_model(..., weights='pretrained') loads.")
     parser.add_argument("run", metavar="RUN", help="a run that has ended, or the path of its checkpoint folder")
-    parser.add_argument("--name", help="of the file (default: the network's, which create_model looks for)")
     parser.add_argument("--out", type=Path, default=Path("models/pretrained"), help="folder of the file")
     parser.add_argument("--results", type=Path, default=Path("results/pretrained"), help="folder of its dumps")
     arguments = parser.parse_args()
@@ -39,7 +38,7 @@ def main() -> None:
     temperature = fit_temperature(validation.logits[0], validation.targets)
     if line := at_its_bound(temperature):
         print(line)
-    path = arguments.out / f"{arguments.name or trained.config.arch}{SUFFIX}"
+    path = arguments.out / f"{trained.config.arch}{SUFFIX}"
     write_atomically(path, shipped_bytes(trained.checkpoint, temperature))
     print(f"{path}: {files.name}, temperature {temperature:.3f}, {path.stat().st_size / 1e6:.2f} MB\n")
     small = Recognizer(path)

@@ -191,6 +191,12 @@ def test_the_shipped_network_shows_maps_on_drawn_faces_and_how_to_repeat_it():
     assert "sgd; bf16, seed 15" in text and "on test, over 10 views of each image, in fp32" in text
 
 
+def test_a_run_is_repeated_with_what_it_began_with_not_with_what_comes_with_the_package_now():
+    text = text_of(find_material(str(ROOT / "results/fer2013/compact_vgg_robust_20261129_112551"), load_config(None)))
+    assert "python main_fer.py --config configs/zoo/compact_vgg_robust.json precision=bf16" in text
+    assert "init_from=" not in text
+
+
 def test_the_command_that_repeats_an_average_can_be_typed(tmp_path):
     for seed, name in enumerate(("a", "b c")):
         dump(tmp_path / "runs", name, "test", seed=seed)

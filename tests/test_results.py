@@ -14,12 +14,13 @@ import pytest
 from conftest import ROOT
 
 import make_results
+from utils.commands import command_of, settings_today
 from utils.config import load_config
 from utils.ensemble import load_runs, table
 from utils.errors import UserError
 from utils.files import csv_bytes, sha256_of
 from utils.headline import headline_text
-from utils.markdown import MIXED_ENSEMBLE, all_views, best_average, command_of, mixed_average, settings_today
+from utils.markdown import MIXED_ENSEMBLE, all_views, best_average, mixed_average
 from utils.predictions import Predictions, combine, load_predictions
 from utils.report import judge
 from utils.splits import load_splits
@@ -182,6 +183,6 @@ def test_what_a_run_began_with_is_kept_when_another_network_comes_with_the_packa
     began = [dump for dump in alone if dump.meta["config"].get("init_from") == "pretrained"]
     assert began
     for dump in began:
-        kept = ROOT / settings_today(dump, ROOT)["init_from"]
+        kept = ROOT / settings_today(dump.meta, ROOT)["init_from"]
         assert sha256_of(kept) == dump.meta["origin"]["checkpoint"]
-        assert settings_today(dump, ROOT / "elsewhere") == dump.meta["config"]
+        assert settings_today(dump.meta, ROOT / "elsewhere") == dump.meta["config"]

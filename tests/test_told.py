@@ -227,6 +227,21 @@ def test_what_validation_says_of_runs_that_have_gone_on_with_the_small_network()
     assert f"one no better ({larger[0]:.2f} against {before[0]:.2f} %, as runs)" in text and larger[0] <= before[0]
     assert f"and one a little ({robust[0]:.2f} %; `compact_vgg_robust`" in text and robust[0] > before[0]
     assert f"the test part likes it less ({robust[1]:.1f} % with one view)" in text and robust[1] < before[1]
+    assert larger[1] == before[1] and "(`compact_vgg_taught_on`, p = 0.3), none with one" in words(RESULTS)
+    folders = (
+        ("pretrained", "compact_vgg_robust_20261129_112551"),
+        ("origins", "compact_vgg_taught_long_20261127_181225"),
+    )
+    noise, mean = [], []
+    for folder, run in folders:
+        table = read_table(ROOT / f"results/{folder}/{run}.val.robustness.csv", ("corruption", "strength", "accuracy"))
+        shares = {(row["corruption"], row["strength"]): 100 * float(row["accuracy"]) for row in table}
+        noise.append(shares["noise", "1"])
+        mean.append(np.mean([share for (_, strength), share in shares.items() if strength != "0"]))
+    told = (
+        f"it makes {noise[0]:.1f} % of PublicTest where `compact_vgg` makes {noise[1]:.1f}, over all forty corruptions"
+    )
+    assert f"{told} {mean[0]:.1f} where it makes {mean[1]:.1f})" in text and len(shares) == 41
 
 
 def test_what_ten_views_are_worth() -> None:

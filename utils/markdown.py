@@ -1,16 +1,15 @@
 """The committed dumps of one data set as tables in Markdown."""
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from models import count_parameters
 from utils.agreement import voted
 from utils.checkpoint import network
-from utils.config import ANY_SET, config_from_dict, differing, load_config, typed, with_defaults
+from utils.commands import command_of, settings_today
+from utils.config import config_from_dict
 from utils.datasets.ferplus import DROPPED, Votes
 from utils.ensemble import table
 from utils.inflation import Inflation, difference, inflation, network_name
@@ -18,15 +17,10 @@ from utils.metrics import Scores
 from utils.pooling import spread
 from utils.predictions import Predictions, combine
 from utils.report import judge, share
-from utils.shipped import SUFFIX
 from utils.splits.protocols import SAME_PEOPLE
-from utils.transfer import NONE, PRETRAINED
-
-PROGRAMS = {"jaffe": "main_jaffe.py", "ckplus": "main_ck.py"}  # the others are main_fer.py's
+from utils.transfer import NONE
 
 MIXED_ENSEMBLE = "ensemble_random"  # the average of networks that have seen the test part's people
-
-ORIGINS = Path("results/origins")  # networks that came with the package when runs began with them, by their runs
 
 Runs = Mapping[str, tuple[Predictions, Predictions]]
 
@@ -48,7 +42,7 @@ def results_text(runs: Runs, folder: str, configs: Path, votes: Votes | None = N
     apart, pairs = honest(runs), twins(runs)
     shown = dict.fromkeys([*apart, *(pairs[name] for name in apart if name in pairs), *runs])
     ordered = [runs[name][1] for name in shown]
-    commands = [command_of(settings_today(test, configs.parent), configs) for test in ordered]
+    commands = [command_of(settings_today(test.meta, configs.parent), configs) for test in ordered]
     for average, named in ((best_average(runs)[1], ""), (mixed_average(runs), f" --name {MIXED_ENSEMBLE}")):
         if average is not None and "members" in average.meta:
             dumps = " ".join(f"{folder}/{name}.test.npz" for name in average.meta["members"])
@@ -285,28 +279,3 @@ def _cost(test: Predictions) -> tuple[str, str]:
         f"{count_parameters(network(config, weights='none')) / 1e6:.2f} M",
         f"{minutes:.0f} min on {machine} (epoch {test.meta['epoch']} of {config.max_epoch_num})",
     )
-
-
-def settings_today(dump: Predictions, root: Path) -> dict[str, Any]:
-    """The settings that make the run of ``dump`` today: what came with the package then, where it is kept now."""
-    settings = dict(dump.meta["config"])
-    if settings.get("init_from") == PRETRAINED:
-        kept = ORIGINS / f"{dump.meta['origin']['run']}{SUFFIX}"
-        if (root / kept).is_file():
-            settings["init_from"] = str(kept)
-    return settings
-
-
-def command_of(wanted: Mapping[str, Any], configs: Path) -> str:
-    """What was typed: the shipped settings file nearest to the run's settings, and what differs from it."""
-    wanted = with_defaults(wanted)
-    own = ("data_path",) if wanted["dataset"] == ANY_SET else ()  # of other sets it is a matter of the machine
-    best: tuple[int, str, list[str]] | None = None
-    for path in sorted([*configs.glob("*_config.json"), *configs.glob("zoo/*.json")]):
-        shipped = asdict(load_config(path))
-        changes = [f"{key}={typed(wanted[key])}" for key in (*differing(shipped, wanted), *own)]
-        if best is None or len(changes) < best[0]:
-            best = len(changes), f"configs/{path.relative_to(configs)}", changes
-    assert best is not None
-    program = PROGRAMS.get(wanted["dataset"], "main_fer.py")
-    return " ".join([f"python {program} --config", best[1], *map(shlex.quote, best[2])])

@@ -10,9 +10,9 @@ import torch
 
 from models import ModelError, count_parameters
 from utils.checkpoint import network
+from utils.commands import command_of, settings_today
 from utils.config import Config
 from utils.labels import TITLES
-from utils.markdown import command_of
 from utils.pages.markup import Html, element, facts, folded, missing, paragraph, section, table
 from utils.pages.material import Material
 from utils.splits.protocols import caution
@@ -57,7 +57,7 @@ def repeat_section(material: Material, level: int) -> Html:
     identities = [(f"{key}, SHA-256", str(meta.get(key) or "")) for key in ("checkpoint", "data", "splits")]
     parts: list[Html] = []
     if config is not None:
-        parts += [paragraph("From the folder of the project, with the data in place:"), _command(meta["config"])]
+        parts += [paragraph("From the folder of the project, with the data in place:"), _command(meta)]
     elif "members" in meta:
         parts += _averaging(material)
     else:
@@ -70,8 +70,8 @@ def repeat_section(material: Material, level: int) -> Html:
     return section("To have it again", *parts, level=level)
 
 
-def _command(settings: Mapping[str, Any]) -> Html:
-    return _pre(command_of(settings, CONFIGS))
+def _command(meta: Mapping[str, Any]) -> Html:
+    return _pre(command_of(settings_today(meta, CONFIGS.parent), CONFIGS))
 
 
 def _averaging(material: Material) -> list[Html]:
